@@ -1,0 +1,118 @@
+"""`bulkreset check` and `bulkreset own-password`: one account, no batch."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bulkreset.cli.context import Invocation, opened, start, transport
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+
+
+def check(
+    context: typer.Context,
+    account: Annotated[str, typer.Argument(help="The account, as named in the configuration.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Log in and show the rate, the policy, and what would refuse a reset; sends no write.
+
+    Exits with 1 where something would refuse it.
+    """
+    import json
+
+    invocation: Invocation = context.obj
+    found = start(_check(invocation.settings(), account))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print(f"{account}: {found['provider']}, {found['rate']['text']} ({found['rate']['label']})")
+        for finding in found["findings"]:
+            print(f"  {'ok  ' if finding['ok'] else 'FAIL'}  {finding['topic']}: {finding['detail']}")
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+async def _check(settings: "Settings", name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from bulkreset.errors import ProviderError
+    from bulkreset.limits.quota import Spacing
+    from bulkreset.model import Action, Quota
+    from bulkreset.providers import open_provider
+    from bulkreset.providers.base import Finding
+    from bulkreset.providers.http import ReadTransport
+    from bulkreset.store.pace import Pacer
+
+    account = settings.account(name)
+    async with opened(settings) as store, transport(ReadTransport, settings) as way:
+        provider = open_provider(name, account, settings.base, way)
+        label = provider.label(Action.SET_PASSWORD)
+        rate = account.rate(label)
+        pace = Pacer(store, Quota(name, label), Spacing.of(rate))
+        policy = None
+        try:
+            findings = await provider.check(pace)
+            policy = asdict(await provider.policy(pace))
+        except ProviderError as error:
+            findings = [Finding("login", ok=False, detail=str(error))]
+    return {
+        "account": name,
+        "provider": account.provider,
+        "rate": {
+            "label": label,
+            "calls": rate.calls,
+            "window_s": rate.window.total_seconds(),
+            "daily": rate.daily,
+            "share": account.share,
+            "text": f"{rate} of this job's share {account.share:g}",
+        },
+        "policy": policy,
+        "findings": [asdict(finding) for finding in findings],
+        "ok": all(finding.ok for finding in findings),
+    }
+
+
+def own_password(
+    context: typer.Context,
+    account: Annotated[str, typer.Argument(help="A Zendesk account, as named in the configuration.")],
+) -> None:
+    """Change the password of the Zendesk user that this account's credentials belong to.
+
+    Asks for the old and the new password, without echo.
+    """
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    start(_own_password(settings, account))
+    print(f"{account}: the password was changed")
+
+
+async def _own_password(settings: "Settings", name: str) -> None:
+    from bulkreset.config import ZendeskSettings
+    from bulkreset.errors import ConfigError, ProviderRefused, UsageError
+    from bulkreset.limits.quota import Spacing
+    from bulkreset.model import Action, Outcome, Quota
+    from bulkreset.providers import open_provider
+    from bulkreset.providers.http import WriteTransport
+    from bulkreset.providers.zendesk import Zendesk
+    from bulkreset.secret import Secret
+    from bulkreset.store.pace import Pacer
+
+    account = settings.account(name)
+    if not isinstance(account, ZendeskSettings):
+        raise ConfigError(
+            f"account {name!r} is at {account.provider}; only Zendesk lets users set their own password"
+        )
+    old = Secret(typer.prompt("Old password", hide_input=True, err=True))
+    new = Secret(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+    if old.reveal() == new.reveal():
+        raise UsageError("the new password is the old one; nothing was changed")
+    async with opened(settings) as store, transport(WriteTransport, settings) as way:
+        provider = open_provider(name, account, settings.base, way)
+        assert isinstance(provider, Zendesk)
+        label = provider.label(Action.SET_PASSWORD)
+        pace = Pacer(store, Quota(name, label), Spacing.of(account.rate(label)))
+        verdict = await provider.own_password(way, old, new, pace)
+    if verdict.outcome is not Outcome.OK:
+        said = verdict.message or f"HTTP {verdict.http_status}"
+        raise ProviderRefused(f"account {name!r}: the password was not changed ({verdict.outcome}): {said}")

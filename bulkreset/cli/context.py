@@ -1,0 +1,105 @@
+"""What commands share: the configuration, the store, the master key, and the process's environment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+    from bulkreset.passwords.vault import MasterKey
+    from bulkreset.providers.http import ReadTransport, WriteTransport
+    from bulkreset.store.engine import Store
+
+T = TypeVar("T")
+W = TypeVar("W", "ReadTransport", "WriteTransport")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The options that stood before the command."""
+
+    config: Path
+    debug: bool
+
+    def settings(self) -> "Settings":
+        """Read the configuration file. Raises ConfigError."""
+        from bulkreset.config import load
+
+        return load(self.config)
+
+
+def start(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def opened(settings: "Settings") -> AsyncIterator["Store"]:
+    """Open the configured database; its tables must fit."""
+    from bulkreset.store.engine import open_store
+
+    store = await open_store(settings.database.url, settings.base)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]:
+    """Open the way to the providers, as configured."""
+    from datetime import timedelta
+
+    from bulkreset.providers.http import open_transport
+
+    http = settings.http
+    async with open_transport(
+        kind,
+        total_timeout=timedelta(seconds=http.total_timeout),
+        connect_timeout=timedelta(seconds=http.connect_timeout),
+        connections=settings.runner.concurrency,
+        ca_file=None if http.ca_file is None else settings.base / http.ca_file,
+        trust_env=http.trust_env,
+    ) as way:
+        yield way
+
+
+def master_key(settings: "Settings") -> "MasterKey":
+    """Read the master key. Raises ConfigError."""
+    from bulkreset.passwords.vault import MasterKey
+
+    return MasterKey.parse(settings.passwords.key.read(settings.base, "passwords.key"))
+
+
+def person() -> str:
+    """Return the name of the operating-system user; behind sudo, of the one who called it."""
+    import os
+    import pwd
+
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {name})" if behind and behind != name else name
+
+
+def log_level() -> Literal["debug", "info", "warning", "error"]:
+    """Return BULKRESET_LOG_LEVEL, `info` by default. Raises ConfigError for a word that is no level."""
+    from pydantic import ValidationError
+    from pydantic_settings import BaseSettings, SettingsConfigDict
+
+    from bulkreset.errors import ConfigError
+
+    class Environment(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="BULKRESET_", hide_input_in_errors=True)
+
+        log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    try:
+        return Environment().log_level
+    except ValidationError:
+        raise ConfigError("BULKRESET_LOG_LEVEL must be debug, info, warning or error") from None

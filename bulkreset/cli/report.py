@@ -1,0 +1,91 @@
+"""`bulkreset report`: what happened, user by user."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from bulkreset.cli.context import Invocation, opened, start
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+    from bulkreset.model import TaskState
+
+
+class Format(StrEnum):
+    """The forms a report is written in."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def report(
+    context: typer.Context,
+    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", min=1)],
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, readable by you only.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Show what happened to every user of a batch; no password is in it, or anywhere."""
+    from bulkreset.errors import UsageError
+    from bulkreset.model import TaskState
+
+    try:
+        states = [TaskState(word) for word in state or []]
+    except ValueError as error:
+        raise UsageError(f"{error}; states are: {', '.join(TaskState)}") from None
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    with _opened(output) as out:
+        start(write(settings, batch_id, form, states, out))
+
+
+async def write(settings: "Settings", batch_id: int, form: Format, states: list["TaskState"], out: TextIO) -> None:
+    """Write one batch's report. Raises UsageError where there is no such batch."""
+    from bulkreset.report import queries, render
+    from bulkreset.store import batches
+
+    async with opened(settings) as store:
+        batch = await batches.get(store, batch_id)
+        head = await queries.audit_head(store, batch_id)
+        lines = queries.tasks(store, batch_id, states)
+        if form is Format.JSON:
+            await render.as_json(out, batch, head, lines)
+        elif form is Format.CSV:
+            await render.as_csv(out, lines)
+        else:
+            await render.as_table(out, batch, head, lines)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    """Open where the report goes; a file appears under its name only when it is whole."""
+    from bulkreset.errors import StoreError
+
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    try:
+        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    except OSError as error:
+        raise StoreError(f"cannot write to {output.parent}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
+            yield out
+        Path(name).replace(output)
+    except OSError as error:
+        raise StoreError(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        Path(name).unlink(missing_ok=True)

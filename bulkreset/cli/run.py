@@ -1,0 +1,130 @@
+"""`bulkreset run`: the runner, in a terminal, under cron or as a service."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bulkreset.cli.context import Invocation, log_level, master_key, opened, start, transport
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+    from bulkreset.runner.worker import Summary, Worker
+    from bulkreset.store.batches import Batch
+    from bulkreset.store.engine import Store
+
+
+def run(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop when nothing is due within the next minute, as cron wants it.")
+    ] = False,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="A", help="Only batches at this account; may be repeated.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one JSON object on standard output.")
+    ] = False,
+) -> None:
+    """Work on every due batch until stopped.
+
+    The first SIGTERM or Ctrl-C stops claiming, waits for the calls on their way and records them; the second
+    ends at once, which is safe too.
+    """
+    from bulkreset.logs import configure
+
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    level = log_level()
+    live = sys.stderr.isatty() and "BULKRESET_LOG_LEVEL" not in os.environ
+    # Under the live view only what needs a person breaks through.
+    configure("error" if live else level)
+    for name in account or []:
+        settings.account(name)
+    code, result = start(work(settings, once=once, accounts=account or [], live=live))
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    raise typer.Exit(code)
+
+
+async def work(
+    settings: "Settings", *, once: bool, accounts: list[str], live: bool
+) -> tuple[int, dict[str, Any]]:
+    """Run a worker to its end; return the exit code and what `--json` shows."""
+    from bulkreset.cli.live import LiveView
+    from bulkreset.intake.orders_by_sql import OrdersBySql
+    from bulkreset.providers.http import WriteTransport
+    from bulkreset.report.render import batch_core
+    from bulkreset.runner.worker import Worker
+    from bulkreset.store import batches
+    from bulkreset.store.engine import runner_lock
+
+    async with opened(settings) as store:
+        with runner_lock(store):
+            async with transport(WriteTransport, settings) as way:
+                master = master_key(settings)
+                worker = Worker(
+                    store,
+                    settings,
+                    way,
+                    master,
+                    name=f"{socket.gethostname()}:{os.getpid()}",
+                    once=once,
+                    accounts=accounts,
+                    chores=[OrdersBySql(store, settings, way, master)],
+                )
+                _obey_signals(worker)
+                if live:
+                    async with LiveView(store, worker, accounts):
+                        summary = await worker.run()
+                else:
+                    summary = await worker.run()
+            found = await batches.find(store, accounts=accounts)
+    shown = [batch for batch in found if batch.id in summary.touched or batch.left]
+    _log_end(summary, shown)
+    result = {
+        "batches": [batch_core(batch) for batch in shown],
+        "sent": summary.sent,
+        "elapsed_s": round(summary.elapsed_s, 3),
+    }
+    return _exit_code(shown), result
+
+
+def _exit_code(shown: list["Batch"]) -> int:
+    if any(batch.left for batch in shown):
+        return 4
+    if any(batch.counts["failed"] or batch.counts["skipped"] for batch in shown):
+        return 3
+    return 0
+
+
+def _log_end(summary: "Summary", shown: list["Batch"]) -> None:
+    """Log one line a batch that was worked on; a run that found nothing to do stays silent."""
+    from bulkreset.logs import logger
+
+    for batch in shown:
+        if batch.id in summary.touched:
+            counts = {state: n for state, n in batch.counts.items() if n}
+            logger().info("batch", batch=batch.id, account=batch.account, state=batch.state, counts=counts)
+    if summary.sent:
+        logger().info("run ended", sent=summary.sent, elapsed_s=round(summary.elapsed_s, 3))
+
+
+def _obey_signals(worker: "Worker") -> None:
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    def obey(number: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(128 + number)  # the crash case: open attempts are rescued at the next start
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, obey, number)

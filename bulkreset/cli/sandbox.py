@@ -1,0 +1,99 @@
+"""`bulkreset sandbox`: stand-ins for Zoom and Zendesk, for drills."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bulkreset.cli.context import start
+
+if TYPE_CHECKING:
+    from bulkreset.sandbox import TenantSpec
+
+
+class ZoomPlan(StrEnum):
+    """The Zoom plans whose limits the stand-in keeps."""
+
+    FREE = "free"
+    PRO = "pro"
+    BUSINESS = "business"
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on loopback; 0 takes a free one.")] = 8765,
+    plan: Annotated[ZoomPlan, typer.Option(help="The plan of the Zoom stand-in.")] = ZoomPlan.PRO,
+    zendesk_plan: Annotated[str, typer.Option(help="The plan of the Zendesk stand-in.")] = "enterprise",
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many users each of them has.")] = 300,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON file with tenants, in place of the two.")
+    ] = None,
+) -> None:
+    """Serve strict stand-ins for Zoom and Zendesk on loopback, until stopped."""
+    from bulkreset.errors import StoreError, UsageError
+    from bulkreset.sandbox import SpecError, load_specs, serve
+
+    try:
+        tenants = _tenants(plan, zendesk_plan, users) if spec is None else load_specs(spec)
+    except (SpecError, OSError) as error:
+        raise UsageError(f"--spec: {error}") from None
+
+    def ready(url: str) -> None:
+        for tenant in tenants:
+            print("\n".join(account_lines(tenant, url)) + "\n", flush=True)
+        print(f"# serving on {url} until stopped; state and faults are under {url}/_sandbox/", flush=True)
+
+    try:
+        start(serve("127.0.0.1", port, tenants, ready))
+    except OSError as error:
+        raise StoreError(f"cannot listen on port {port}: {error.strerror}; name another one with --port") from None
+
+
+def account_lines(tenant: "TenantSpec", url: str) -> list[str]:
+    """Return the configuration of the account that reaches this stand-in; its secrets are the sandbox's own."""
+    base = f"{url}/{tenant.name}"
+    if tenant.provider == "zoom":
+        return [
+            f"# export ZOOM_CLIENT_SECRET={tenant.client_secret}",
+            f"[accounts.{tenant.name}]",
+            'provider = "zoom"',
+            *([f"requests_per_second = {tenant.limit}"] if tenant.limit else []),
+            f'account_id = "{tenant.account_id}"',
+            f'client_id = "{tenant.client_id}"',
+            'client_secret = { env = "ZOOM_CLIENT_SECRET" }',
+            f'api_url = "{base}/v2"',
+            f'oauth_url = "{base}/oauth/token"',
+        ]
+    return [
+        f"# export ZENDESK_API_TOKEN={tenant.api_token}",
+        f"[accounts.{tenant.name}]",
+        'provider = "zendesk"',
+        f"requests_per_minute = {tenant.limit or 100_000}",
+        f'email = "{tenant.email}"',
+        'api_token = { env = "ZENDESK_API_TOKEN" }',
+        f'api_url = "{base}"',
+    ]
+
+
+def _tenants(plan: str, zendesk_plan: str, users: int) -> "list[TenantSpec]":
+    from bulkreset.errors import UsageError
+    from bulkreset.limits.rates import ZENDESK, ZOOM
+    from bulkreset.sandbox import parse_spec
+
+    if zendesk_plan not in ZENDESK:
+        raise UsageError(f"--zendesk-plan: {zendesk_plan!r} is none of {', '.join(ZENDESK)}")
+    rate = ZOOM[plan]["medium"]
+    generate = {"count": users}
+    return [
+        parse_spec(
+            {"name": "zoom", "provider": "zoom", "limit": int(rate.calls), "daily": rate.daily, "generate": generate}
+        ),
+        parse_spec(
+            {
+                "name": "zendesk",
+                "provider": "zendesk",
+                "limit": int(ZENDESK[zendesk_plan].calls),
+                "generate": generate,
+            }
+        ),
+    ]

@@ -1,0 +1,49 @@
+"""`bulkreset init`: a folder that is ready to be filled in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to set up.")] = Path(),
+) -> None:
+    """Write config.toml and a key file, and make the database; nothing is ever overwritten."""
+    from bulkreset.config import load
+    from bulkreset.errors import StoreError
+    from bulkreset.passwords.keyfile import write_key_file
+    from bulkreset.store.engine import sync_url
+    from bulkreset.store.migrate import upgrade
+
+    config, key = directory / "config.toml", directory / "bulkreset.key"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if config.exists():
+            print(f"kept    {config}")
+        else:
+            with config.open("x", encoding="utf-8") as file:
+                file.write(example().read_text(encoding="utf-8"))
+            print(f"wrote   {config}")
+    except OSError as error:
+        raise StoreError(f"cannot write {error.filename or directory}: {error.strerror}") from None
+    if key.exists():
+        print(f"kept    {key}")
+    else:
+        print(f"wrote   {key}  (0600, fingerprint {write_key_file(key).fingerprint}; keep a copy in your vault)")
+    settings = load(config)
+    url = sync_url(settings.database.url, settings.base)
+    before, after = upgrade(url)
+    print(f"{'kept ' if before == after else 'made '}   {url.database}  (tables at revision {after})")
+    print(f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`")
+
+
+def example() -> Path:
+    """Find the example configuration: inside the package when installed, beside it in a checkout."""
+    from bulkreset.errors import StoreError
+
+    package = Path(__file__).resolve().parent.parent
+    for place in (package, package.parent):
+        if (place / "config.example.toml").is_file():
+            return place / "config.example.toml"
+    raise StoreError("config.example.toml is missing from this installation; install bulkreset again")

@@ -1,0 +1,268 @@
+"""`config.toml` → settings: read once, checked in full, wrong keys refused by name and line.
+
+Secrets are never inline: `{ env = "NAME" }` or `{ file = "PATH" }` says where they are, and they are read only
+when an account is really used. Relative paths, the database's too, count from the configuration file's
+folder, so that cron and a shell in another folder see the same database.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bulkreset.errors import ConfigError
+from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
+from bulkreset.passwords.keyfile import read_secret_file
+from bulkreset.secret import Secret
+
+
+def _web_address(url: str) -> str:
+    """Refuse an address that would carry credentials in clear over a network."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("must be an https:// address")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a plain address, with no user, password, query or fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(f"http:// would send credentials to {parts.hostname} in clear; use https://")
+    return url.rstrip("/")
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SecretSource(_Table):
+    """Where a secret is kept: an environment variable or a file that only its owner can read."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('must be { env = "NAME" } or { file = "PATH" }')
+        return self
+
+    def read(self, base: Path, what: str) -> Secret:
+        """Fetch the secret; `what` names it in the error. Raises ConfigError."""
+        if self.file is not None:
+            return read_secret_file(base / self.file)
+        assert self.env is not None
+        value = os.environ.get(self.env)
+        if not value:
+            raise ConfigError(f"{what}: the environment variable {self.env} is not set; set it and try again")
+        return Secret(value)
+
+
+class DatabaseSettings(_Table):
+    """Where the job table is."""
+
+    url: str = "sqlite:///bulkreset.db"
+
+
+class PasswordSettings(_Table):
+    """The master key that seals passwords until their outcome is known."""
+
+    key: SecretSource
+
+
+class HttpSettings(_Table):
+    """How providers are reached; times in seconds."""
+
+    total_timeout: Seconds = 30
+    connect_timeout: Seconds = 10
+    ca_file: Path | None = None
+    trust_env: bool = False
+
+
+class RunnerSettings(_Table):
+    """How a runner works; the defaults suit every plan in the tables."""
+
+    poll_interval: Seconds = 2
+    concurrency: Annotated[int, Field(ge=1, le=5000)] = 500
+
+
+class ZoomSettings(_Table):
+    """One Zoom account, reached as a server-to-server OAuth app."""
+
+    provider: Literal["zoom"]
+    plan: Literal["free", "pro", "business"] = "pro"
+    share: Share = 0.9
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    account_id: str
+    client_id: SecretSource | str
+    client_secret: SecretSource
+    api_url: WebAddress = "https://api.zoom.us/v2"
+    oauth_url: WebAddress = "https://zoom.us/oauth/token"
+
+    def rate(self, label: str) -> Rate:
+        """Return what this job may use of the label's limit; an own contract's number replaces Medium."""
+        if self.requests_per_second is not None and label == "medium":
+            return Rate(self.requests_per_second, SECOND).shared(self.share)
+        return ZOOM[self.plan][label].shared(self.share)
+
+
+class ZendeskSettings(_Table):
+    """One Zendesk account, reached with an API token or an OAuth token."""
+
+    provider: Literal["zendesk"]
+    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
+    api_url: WebAddress | None = None
+    plan: str | None = None
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    share: Share = 0.9
+    email: str | None = None
+    api_token: SecretSource | None = None
+    oauth_token: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.subdomain is None) == (self.api_url is None):
+            raise ValueError("needs either subdomain or api_url")
+        if (self.plan is None) == (self.requests_per_minute is None):
+            raise ValueError("needs either plan or requests_per_minute")
+        if self.plan is not None and self.plan not in ZENDESK:
+            raise ValueError(f"plan must be one of {', '.join(ZENDESK)}")
+        if (self.api_token is None) == (self.oauth_token is None):
+            raise ValueError("needs either api_token (with email) or oauth_token")
+        if self.api_token is not None and self.email is None:
+            raise ValueError("api_token needs email, the address of the admin it acts for")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the account's own address."""
+        return self.api_url or f"https://{self.subdomain}.zendesk.com"
+
+    def rate(self, label: str) -> Rate:
+        """Return what this job may use of the account's one pot; the label is always `default`."""
+        assert label == "default"
+        if self.requests_per_minute is not None:
+            return Rate(self.requests_per_minute, MINUTE).shared(self.share)
+        assert self.plan is not None
+        return ZENDESK[self.plan].shared(self.share)
+
+
+AccountSettings = Annotated[ZoomSettings | ZendeskSettings, Field(discriminator="provider")]
+
+
+class Settings(_Table):
+    """The whole configuration. `base` is the folder that relative paths count from."""
+
+    base: Path = Path()
+    database: DatabaseSettings = DatabaseSettings()
+    passwords: PasswordSettings
+    http: HttpSettings = HttpSettings()
+    runner: RunnerSettings = RunnerSettings()
+    accounts: dict[str, AccountSettings] = {}
+
+    def account(self, name: str) -> ZoomSettings | ZendeskSettings:
+        """Return one account's settings. Raises ConfigError that names the accounts there are."""
+        try:
+            return self.accounts[name]
+        except KeyError:
+            known = ", ".join(sorted(self.accounts)) or "none"
+            raise ConfigError(f"no account {name!r} in the configuration; there is: {known}") from None
+
+    @property
+    def http_timeout(self) -> timedelta:
+        """Return the bound on one whole call."""
+        return timedelta(seconds=self.http.total_timeout)
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file. Raises ConfigError: one line, with the file and the line to fix."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; make one with `bulkreset init`, or name one with --config or BULKRESET_CONFIG"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {_safe_syntax_error(error)}") from None
+    if "base" in tables:
+        raise ConfigError(f"{path}:{line_of(text, ('base',))}: unknown key 'base'; remove it")
+    try:
+        return Settings(base=path.resolve().parent, **tables)
+    except ValidationError as error:
+        raise ConfigError(_first_line(path, text, error)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def line_of(text: str, place: tuple[str | int, ...]) -> int:
+    """Find the line of a key by its path, or of the nearest table around it; 1 where nothing matches."""
+    found = 1
+    header: list[str] = []
+    best = -1
+    wanted = [str(part) for part in place]
+    for number, line in enumerate(text.splitlines(), start=1):
+        path = header
+        if table := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            header = path = [part.strip().strip("\"'") for part in table[1].split(".")]
+        elif key := re.match(r"\s*([\w\"'.-]+)\s*=", line):
+            path = header + [part.strip().strip("\"'") for part in key[1].split(".")]
+        shared = 0
+        while shared < min(len(path), len(wanted)) and path[shared] == wanted[shared]:
+            shared += 1
+        if shared == len(path) and shared > best and shared > 0:
+            best, found = shared, number
+    return found
+
+
+def _safe_syntax_error(error: tomllib.TOMLDecodeError) -> str:
+    """Keep the place and the kind of a syntax error, and nothing of the line, which may hold a secret."""
+    text = str(error)
+    place = re.search(r"line (\d+)", text)
+    where = f"line {place[1]}" if place else "the end of the file"
+    return f"{where} is not TOML: {re.sub(r'[:(].*', '', text).strip()}"
+
+
+def _first_line(path: Path, text: str, error: ValidationError) -> str:
+    """Say the first fault in one line: place, key, and what to do."""
+    faults = error.errors(include_input=False, include_url=False)
+    first = faults[0]
+    # pydantic puts the chosen alternative of a union into the path; the file has no such key
+    place = tuple(p for p in first["loc"] if p not in ("zoom", "zendesk", "str", "SecretSource"))
+    name = ".".join(str(part) for part in place) or "the file"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{path}:{line_of(text, place)}: {_advice(name, first['type'], first['msg'], first.get('ctx'))}{more}"
+
+
+def _advice(name: str, kind: str, message: str, context: Any) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key {name!r}; remove it or correct its spelling"
+    if kind == "missing":
+        return f"{name!r} is missing; add it"
+    if kind == "union_tag_not_found":
+        return f'{name!r} has no provider; add provider = "zoom" or "zendesk"'
+    if kind == "union_tag_invalid" and context:
+        return f"{name!r}: there is no provider {context['tag']!r}; there is: zoom, zendesk"
+    if kind in ("model_type", "model_attributes_type") and not name.startswith("accounts"):
+        return f'{name!r} must be {{ env = "NAME" }} or {{ file = "PATH" }}, never the secret itself'
+    return f"{name!r}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,70 @@
+"""Every error that leaves a function on purpose; a leaf for each decision that its caller makes.
+
+    BulkresetError
+    ├── UsageError            the order is wrong: say what to change, exit 2
+    │   ├── ConfigError       … in the configuration file
+    │   └── InputError        … in a users file or an order
+    ├── StoreError            the database cannot do it: say why, exit 1
+    │   ├── SchemaBehind      … run `bulkreset db upgrade`
+    │   └── RunnerActive      … another runner holds this file, exit 75
+    ├── KeyMismatch           sealed passwords need another master key, exit 2
+    └── ProviderError         the provider did not serve us outside of a task
+        ├── ProviderUnavailable   … for now: try again later
+        └── ProviderRefused       … and will not until somebody acts: halt the account
+
+Each message is one line that says what happened, to which account, file or line, and what to do next.
+"""
+
+from typing import ClassVar
+
+
+class BulkresetError(Exception):
+    """The root; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(BulkresetError):
+    """The command or its input is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration cannot be used."""
+
+
+class InputError(UsageError):
+    """A users file, an exclusion file or an order cannot be used."""
+
+
+class StoreError(BulkresetError):
+    """The database did not do what was asked."""
+
+
+class SchemaBehind(StoreError):  # noqa: N818  (named for the state, as all leaves are)
+    """The tables are older or newer than this program."""
+
+
+class RunnerActive(StoreError):  # noqa: N818
+    """Another runner works on this database file."""
+
+    exit_code = 75
+
+
+class KeyMismatch(BulkresetError):  # noqa: N818
+    """The configured master key is not the one that sealed what is stored."""
+
+    exit_code = 2
+
+
+class ProviderError(BulkresetError):
+    """A provider call outside of a task failed: a login, a policy, a listing."""
+
+
+class ProviderUnavailable(ProviderError):  # noqa: N818
+    """The provider is away or asks to wait; the same call may work later."""
+
+
+class ProviderRefused(ProviderError):  # noqa: N818
+    """The provider refuses these credentials, scopes or settings; repeating the call will not help."""

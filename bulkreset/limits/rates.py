@@ -1,0 +1,51 @@
+"""The providers' published limits, by plan and label.
+
+Zoom: account-wide, per label, over all apps of the account
+(developers.zoom.us/docs/commerce/rate-limits; counted per label: devforum.zoom.us/t/123510). Setting a
+password and listing users are Medium; reading one user is Light.
+Zendesk: one pot per account and minute
+(developer.zendesk.com/api-reference/introduction/rate-limits); the high-volume add-on gives 2,500 in all.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `calls` in any `window`, and at most `daily` between two midnights UTC."""
+
+    calls: float
+    window: timedelta
+    daily: int | None = None
+
+    def shared(self, share: float) -> "Rate":
+        """Return the part of this rate that one job may use, 0 < share ≤ 1; a daily limit keeps at least 1."""
+        daily = None if self.daily is None else max(1, int(self.daily * share))
+        return Rate(self.calls * share, self.window, daily)
+
+    def __str__(self) -> str:
+        per = "s" if self.window == SECOND else "min"
+        text = f"{self.calls:g}/{per}"
+        return text if self.daily is None else f"{text}, {self.daily:,}/day"
+
+
+ZOOM: Final[dict[str, dict[str, Rate]]] = {
+    "free": {"light": Rate(4, SECOND, 6_000), "medium": Rate(2, SECOND, 2_000)},
+    "pro": {"light": Rate(30, SECOND), "medium": Rate(20, SECOND)},
+    "business": {"light": Rate(80, SECOND), "medium": Rate(60, SECOND)},
+}
+
+ZENDESK: Final[dict[str, Rate]] = {
+    "essential": Rate(10, MINUTE),
+    "team": Rate(200, MINUTE),
+    "growth": Rate(400, MINUTE),
+    "professional": Rate(400, MINUTE),
+    "enterprise": Rate(700, MINUTE),
+    "enterprise_plus": Rate(2_500, MINUTE),
+    "high_volume": Rate(2_500, MINUTE),
+}

@@ -1,0 +1,136 @@
+"""The words of the product as values: states, outcomes, and what crosses from one layer to the next."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bulkreset.secret import Secret
+
+
+class Action(StrEnum):
+    """What a task does to its user."""
+
+    SET_PASSWORD = "set_password"  # noqa: S105  (the name of an action, not a password)
+    REVOKE_SESSIONS = "revoke_sessions"
+
+
+class TaskState(StrEnum):
+    """Where a task stands; every roster row ends in exactly one of the last four."""
+
+    PENDING = "pending"  # waits for its due_at; → running by a claim, → cancelled with its batch
+    RUNNING = "running"  # claimed; → pending by retry, release or rescue, → a final state by its result
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # → pending only by `batch retry`
+    SKIPPED = "skipped"  # not resettable, or already open in another batch
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will be sent for a task in this state."""
+        return self not in (TaskState.PENDING, TaskState.RUNNING)
+
+
+class BatchState(StrEnum):
+    """Where a batch stands."""
+
+    OPEN = "open"  # its due tasks are claimed; → done when the last task is final
+    PAUSED = "paused"  # by an operator; → open by `batch resume`
+    HALTED = "halted"  # by the runner, which says why; → open by `batch resume`
+    CANCELLED = "cancelled"  # no task is claimed any more; calls in flight still end and are recorded
+    DONE = "done"  # → open only by `batch retry`
+
+
+class Outcome(StrEnum):
+    """What one attempt came to. The list is closed: anything new is `unexpected` until it is understood."""
+
+    OK = "ok"
+    CONFIRMED = "confirmed"
+    SAME_PASSWORD = "same_password"  # noqa: S105
+    POLICY_REJECTED = "policy_rejected"
+    TOO_MANY_CHANGES = "too_many_changes"
+    USER_NOT_FOUND = "user_not_found"
+    NOT_RESETTABLE = "not_resettable"
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    PROVIDER_ERROR = "provider_error"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+    RELEASED = "released"
+    UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One pot of calls: an account's label, shared by every process that calls there."""
+
+    account: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one call: attempt `n` of a task, at `slot_at`, with this password.
+
+    `tries`, `unclear`, `renewals` and `maybe_landed` are the task's values *before* this attempt; they cannot
+    change while the claim is held, so its result can be decided without reading the task again.
+    """
+
+    task_id: int
+    batch_id: int
+    n: int
+    user_ref: str
+    action: Action
+    slot_at: datetime
+    tries: int
+    unclear: int
+    renewals: int
+    password_no: int
+    maybe_landed: bool
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a provider's answer means, before the task's own history is taken into account.
+
+    `retry_at` is the provider's own wish for the next call: of the whole quota where `pauses_quota`,
+    else of this one user. `code` and `message` are the provider's, sanitised.
+    """
+
+    outcome: Outcome
+    http_status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    retry_at: datetime | None = None
+    pauses_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a task after an attempt: its next state and the counters that go with it.
+
+    `due_at` is set exactly where the state is pending. `keep_password` tells whether the next attempt sends
+    the same password; a final state never keeps it.
+    """
+
+    state: TaskState
+    outcome: Outcome
+    due_at: datetime | None = None
+    keep_password: bool = False
+    tries: int = 0
+    unclear: int = 0
+    renewals: int = 0
+    maybe_landed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A claim with what came of it; `sent_at` is None where the request surely never left."""
+
+    claim: Claim
+    verdict: Verdict
+    sent_at: datetime | None
+    closed_at: datetime
+    latency_ms: int | None

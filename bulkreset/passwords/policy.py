@@ -1,0 +1,132 @@
+"""What an account asks of a password, as a value: read from the provider, kept with the batch, checked here."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Final, Self
+
+from bulkreset.errors import StoreError
+
+LONGEST: Final = 64
+"""No password is made longer than this, and no policy known asks for it; bcrypt ignores all after 72 bytes."""
+
+SHORTEST_TABOO: Final = 3
+"""Shorter pieces of a name are ignored: nearly every password holds one by chance."""
+
+_ROWS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a password must be. `max_run` is the longest run allowed of equal, consecutive or neighbouring keys.
+
+    `max_run=2` allows 'aa', 'ab' and 'qw' and refuses 'aaa', 'cba' and 'qwe', in either case. `source` tells
+    people where the policy comes from. Any values can be held; `impossible` tells whether they can be met.
+    """
+
+    min_length: int
+    max_length: int
+    letter: bool
+    digit: bool
+    special: bool
+    upper_and_lower: bool
+    max_run: int
+    source: str = "default"
+
+    def violations(self, password: str, taboo: Iterable[str] = ()) -> list[str]:
+        """Name every rule that this password breaks, and never the password itself."""
+        length = len(password)
+        checks = (
+            (length < self.min_length, f"has fewer than {self.min_length} characters"),
+            (length > self.max_length, f"has more than {self.max_length} characters"),
+            (self.letter and not any(c.isalpha() for c in password), "has no letter"),
+            (self.digit and not any(c.isdigit() for c in password), "has no digit"),
+            (self.special and password.isalnum(), "has no special character"),
+            (
+                self.upper_and_lower and not (password.upper() != password != password.lower()),
+                "has not both upper and lower case letters",
+            ),
+            (
+                longest_run(password) > self.max_run,
+                f"has a run of more than {self.max_run} equal, consecutive or neighbouring characters",
+            ),
+            (_holds_taboo(password, taboo), "contains a part of the user's name or address"),
+        )
+        return [rule for broken, rule in checks if broken]
+
+    def impossible(self) -> str | None:
+        """Say why no password can be made to this policy, or return None."""
+        classes = self.digit + self.special + (2 if self.upper_and_lower else self.letter)
+        if self.min_length > self.max_length:
+            return f"it asks for at least {self.min_length} and at most {self.max_length} characters"
+        if self.max_length < max(1, classes):
+            return f"it asks for {classes} kinds of characters in at most {self.max_length}"
+        if self.min_length > LONGEST:
+            return f"it asks for at least {self.min_length} characters; more than {LONGEST} are not made"
+        if self.max_run < 1:
+            return f"it allows no run longer than {self.max_run}, and every character is a run of 1"
+        return None
+
+    def as_json(self) -> str:
+        """Return the text that a batch keeps its policy as."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `as_json` wrote. Raises StoreError where it is anything else."""
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != _TYPES:
+            raise StoreError("a batch holds a password policy that this program did not write; restore a backup")
+        return cls(**values)
+
+
+STRONGEST: Final = Policy(
+    min_length=20,
+    max_length=31,
+    letter=True,
+    digit=True,
+    special=True,
+    upper_and_lower=True,
+    max_run=2,
+)
+"""What passes wherever no policy can be read: every class, no runs, and short enough for Zoom."""
+
+
+def longest_run(password: str) -> int:
+    """Return the length of the longest run of equal or consecutive characters or keyboard neighbours."""
+    longest = min(1, len(password))
+    ending = dict.fromkeys(_DIRECTIONS, 1)  # the run that ends here, by direction: 'efghj' goes on as 'fghj'
+    for left, right in pairwise(password.lower()):
+        steps = _STEPS.get((left, right), 0) | (_SAME if left == right else 0)
+        for direction in _DIRECTIONS:
+            ending[direction] = ending[direction] + 1 if steps & direction else 1
+            longest = max(longest, ending[direction])
+    return longest
+
+
+_TYPES: Final = {field.name: field.type for field in fields(Policy)}
+
+_SAME, _UP, _DOWN, _RIGHT, _LEFT = _DIRECTIONS = (1, 2, 4, 8, 16)
+
+
+def _steps() -> dict[tuple[str, str], int]:
+    """Tell for two characters in which directions the second one goes on from the first."""
+    steps: dict[tuple[str, str], int] = {}
+    for lines, forth, back in ((("abcdefghijklmnopqrstuvwxyz", "0123456789"), _UP, _DOWN), (_ROWS, _RIGHT, _LEFT)):
+        for line in lines:
+            for left, right in pairwise(line):
+                steps[left, right] = steps.get((left, right), 0) | forth
+                steps[right, left] = steps.get((right, left), 0) | back
+    return steps
+
+
+_STEPS: Final = _steps()
+
+
+def _holds_taboo(password: str, taboo: Iterable[str]) -> bool:
+    folded = password.casefold()
+    return any(len(piece) >= SHORTEST_TABOO and piece.casefold() in folded for piece in taboo)

@@ -1,0 +1,148 @@
+"""What every provider module offers: build a call, classify an answer, log in, read the policy, list users.
+
+A provider never sends a write by itself. It builds a `Call`; the runner sends it, once, and hands the
+`Answer` back to `classify`, which is pure. Reads outside of tasks (policy, listing) take a `Pace`, so that
+they are paid from the same quota as the writes.
+"""
+
+import html
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from urllib.parse import quote, quote_plus
+
+from bulkreset.model import Action, Verdict
+from bulkreset.passwords.policy import Policy
+from bulkreset.secret import MASK, Secret
+
+MESSAGE_LIMIT = 500  # characters of provider text that are kept
+
+Pace = Callable[[], Awaitable[None]]
+"""Wait until one more call may leave under the account's quota."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, complete but for the credentials. `body` may hold a password: it has no repr."""
+
+    method: str
+    url: str
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, never longer than the transport's limit. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryUser:
+    """A user as the provider's own listing shows it."""
+
+    user_id: str
+    email: str | None
+    role: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `bulkreset check`: what was looked at, whether it would let a reset through, and why."""
+
+    topic: str
+    ok: bool
+    detail: str
+
+
+class Auth(Protocol):
+    """The credentials of one account, ready to be put on a request.
+
+    `generation` counts the credentials used so far, so that a 401 for an old token can be told from one
+    for the current token.
+    """
+
+    generation: int
+
+    async def prepare(self) -> None:
+        """Have usable credentials at hand, renewing them where they are about to end.
+
+        Raises ProviderUnavailable where they cannot be had for now, ProviderRefused where they never will.
+        """
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that carry the credentials; call `prepare` before."""
+
+    def invalidate(self, generation: int) -> None:
+        """Drop the credentials of that generation, if they are still the current ones."""
+
+    def secrets(self) -> Iterable[str]:
+        """Return the clear values that must be masked in anything the provider says."""
+
+
+class Provider(Protocol):
+    """One account at one kind of provider."""
+
+    account: str
+
+    @property
+    def ids_required(self) -> bool:
+        """Whether the API takes ids only, so that addresses must be looked up first."""
+
+    @property
+    def auth(self) -> Auth:
+        """The credentials of the account."""
+
+    def label(self, action: Action) -> str:
+        """Return the rate class that a call of this action is counted under."""
+
+    def check_ref(self, user_ref: str) -> str | None:
+        """Return why this user reference cannot be one of this provider's, or None."""
+
+    def set_password(self, user_ref: str, password: Secret) -> Call:
+        """Build the call that sets this user's password."""
+
+    def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
+        """Say what an answer to `set_password` means. Pure: the same answer always gives the same verdict."""
+
+    async def policy(self, pace: Pace) -> Policy:
+        """Read the account's password policy; the strictest safe one where it cannot be read."""
+
+    async def check(self, pace: Pace) -> list[Finding]:
+        """Log in and look for all that would refuse a reset; sends no write."""
+
+    def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
+        """List the account's users, a page at a time."""
+
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+"""Control, direction and zero-width characters, and lone surrogates, which no database stores."""
+
+
+def sanitise(text: str, mask: Iterable[str] = ()) -> str:
+    """Make provider text safe to store and show: secrets masked, control characters out, 500 characters."""
+    spellings = {spelling for secret in mask if secret for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(spelling, MASK)
+    text = _UNSAFE.sub(" ", text).strip()
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _spellings(secret: str) -> Iterable[str]:
+    """Yield a secret as an answer may echo it: as it is, in JSON, in HTML, in a URL or a form."""
+    page = html.escape(secret)
+    return (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        page,
+        page.replace("&#x27;", "&#39;"),
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
+    )

@@ -1,0 +1,221 @@
+"""The one place where bytes leave for a provider: no retries, no redirects, no cookies, everything bounded.
+
+A request that did not come back with a complete answer ends in one of two ways, and the difference is what
+the promise "nothing is guessed" rests on:
+
+    NoAnswer
+    ├── Unreachable   surely failed before the request was sent: DNS, connect, TLS, proxy
+    └── Unclear       anything later, and anything in doubt: it may have been carried out
+
+aiohttp sends an idempotent request (PUT is one) a second time by itself when a kept-alive connection drops
+(`ClientSession._request`, `retry_persistent_connection`). That would be a call outside of quota and audit, so
+a middleware turns the two exceptions that trigger it into ours before the session sees them.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.client_middlewares import ClientHandlerType
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from bulkreset import __version__
+from bulkreset.config import is_loopback
+from bulkreset.errors import ConfigError, ProviderError
+from bulkreset.providers.base import Answer, Call
+
+WRITE_LIMIT: Final = 64 * 1024  # bytes of an answer to a write; real ones are empty or a few hundred bytes
+READ_LIMIT: Final = 8 * 1024 * 1024  # bytes of a page of a listing; 300 Zoom users are about 200 KB
+
+
+class NoAnswer(ProviderError):  # noqa: N818  (named for the state, as all leaves are)
+    """No complete answer came; the text names the host and the kind of fault, and nothing of the request."""
+
+
+class Unreachable(NoAnswer):
+    """The request surely never left."""
+
+
+class Unclear(NoAnswer):
+    """The request may have been carried out."""
+
+
+class ReadTransport:
+    """Reads and logs in, and has no method that writes: a dry run is given this one."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, trust_env: bool = False) -> None:
+        self._session = session
+        self._trust_env = trust_env
+        self._routes: dict[tuple[str, str], URL | None] = {}  # (scheme, authority) → proxy
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Fetch one address. Raises Unreachable or Unclear."""
+        return await self._exchange("GET", url, headers, None, READ_LIMIT)
+
+    async def post_form(self, url: str, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
+        """Log in by an OAuth grant, the one form there is. Raises Unreachable or Unclear."""
+        if "grant_type" not in form:
+            raise ValueError("only an OAuth grant is sent as a form")
+        return await self._exchange("POST", url, headers, aiohttp.FormData(dict(form)), WRITE_LIMIT)
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: object, limit: int
+    ) -> Answer:
+        """Send one request, once, and read its whole answer."""
+        target = URL(url, encoded=True)  # encoded by us: yarl must not rewrite a quoted user reference
+        proxy = self._route(target)
+        fault: NoAnswer
+        try:
+            response = await self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, proxy=proxy
+            )
+            try:
+                content = await _read(response, limit)
+            finally:
+                response.release()
+            if content is not None:
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, lowered, content)
+            fault = Unclear(f"{target.host}: the answer is longer than {limit} bytes")
+        except NoAnswer as error:
+            fault = type(error)(str(error))
+        except TimeoutError:
+            fault = Unclear(f"{target.host}: no complete answer in time")
+        except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError) as error:
+            fault = Unclear(f"{target.host}: {_lost(error)}")
+        # Raised out here, on a fresh exception: no context or traceback of it leads to the request's data.
+        try:
+            raise fault
+        finally:
+            del fault
+
+    def _route(self, target: URL) -> URL | None:
+        """Return the proxy to go through; refuse an address that would send credentials in clear."""
+        key = (target.scheme, target.raw_authority)
+        try:
+            return self._routes[key]
+        except KeyError:
+            pass
+        host = target.host or ""
+        if target.scheme != "https" and not (target.scheme == "http" and is_loopback(host)):
+            raise ValueError(f"{host or 'this address'}: only https:// is used, or http:// to this machine")
+        # Looked up here and not by aiohttp's own trust_env: that also reads ~/.netrc and costs a thread a call.
+        found = getproxies().get(target.scheme) if self._trust_env and target.scheme == "https" else None
+        proxy = URL(found if "://" in found else f"http://{found}") if found and not proxy_bypass(host) else None
+        self._routes[key] = proxy
+        return proxy
+
+
+class WriteTransport(ReadTransport):
+    """Sends writes as well; only the runner is given this one."""
+
+    async def send(self, call: Call, headers: Mapping[str, str]) -> Answer:
+        """Send one call, exactly once. Raises Unreachable where it surely never left, else Unclear."""
+        return await self._exchange(call.method, call.url, {**headers, **_WRITE_HEADERS}, call.body, WRITE_LIMIT)
+
+
+# Uncompressed: aiohttp takes a gzip body that was cut off for a shorter one, and the answers are tiny anyway.
+_WRITE_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+
+_UNCONNECTED: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "its name cannot be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted; check http.ca_file"),
+    (aiohttp.ClientSSLError, "no TLS connection"),
+    (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+    (aiohttp.ConnectionTimeoutError, "no connection in time"),
+    (aiohttp.InvalidURL, "not a usable address"),
+)
+
+T = TypeVar("T", bound=ReadTransport)
+
+
+@asynccontextmanager
+async def open_transport(
+    kind: type[T],
+    *,
+    total_timeout: timedelta = timedelta(seconds=30),
+    connect_timeout: timedelta = timedelta(seconds=10),
+    connections: int = 500,
+    ca_file: Path | None = None,
+    trust_env: bool = False,
+) -> AsyncIterator[T]:
+    """Open one pool of connections, of the kind that may or may not write, and close it at the end.
+
+    `connections` bounds how many requests are under way; the wait for a free one counts as connecting.
+    `ca_file` is trusted in place of the system's own list. `trust_env` obeys HTTPS_PROXY and NO_PROXY.
+    """
+    total = total_timeout.total_seconds()
+    # A connect that hangs must end as Unreachable, not as the Unclear of the total time-out.
+    connect = min(connect_timeout.total_seconds(), total * 0.9)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file)),
+        timeout=aiohttp.ClientTimeout(total=total, connect=connect),
+        headers={"User-Agent": f"bulkreset/{__version__}", "Accept": "application/json"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_once,),
+        raise_for_status=False,
+        trust_env=False,
+    )
+    async with session:
+        yield kind(session, trust_env=trust_env)
+
+
+async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request and name a failure by when it happened, out of reach of the session's own retry."""
+    fault: NoAnswer
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+        fault = Unreachable(f"{request.url.host}: {_unconnected(error)}")
+    except UnicodeError:  # from the resolver, about a name that no DNS can hold
+        fault = Unreachable(f"{request.url.host}: its name cannot be resolved")
+    except aiohttp.ClientHttpProxyError as error:
+        fault = Unreachable(f"{request.url.host}: the proxy refused to connect (HTTP {error.status})")
+    except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        fault = Unclear(f"{request.url.host}: {_lost(error)}")
+    raise fault
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Read a body to its end, or return None where it is longer than the limit."""
+    first = await response.content.readany()
+    if not first:
+        return b""
+    chunks = [first]
+    size = len(first)
+    while size <= limit and (chunk := await response.content.readany()):
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks) if size <= limit else None
+
+
+def _unconnected(error: Exception) -> str:
+    for kind, words in _UNCONNECTED:
+        if isinstance(error, kind):
+            return words
+    return "the connection was refused or has no route"
+
+
+def _lost(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "no complete answer in time"
+        case aiohttp.ClientPayloadError():
+            return "the answer broke off or could not be decoded"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return "the answer is not proper HTTP"
+        case _:
+            return "the connection was lost after the request was sent"
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError):
+        raise ConfigError(f"{ca_file}: cannot be read as a file of certificates (PEM); set http.ca_file") from None

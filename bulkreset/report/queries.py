@@ -1,0 +1,94 @@
+"""Reading what happened to a batch, a page at a time, so that its size never matters."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import select
+
+from bulkreset.model import TaskState
+from bulkreset.store.audit import GENESIS
+from bulkreset.store.engine import Store
+from bulkreset.store.tables import attempt, event, task
+
+_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """One call, or one slot that was given back unused, as the audit trail has it."""
+
+    n: int
+    sent_at: datetime | None
+    closed_at: datetime | None
+    http_status: int | None
+    code: str | None
+    message: str | None
+    outcome: str | None
+    latency_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLine:
+    """One user's task with all its attempts, the oldest first."""
+
+    user: str
+    user_ref: str
+    action: str
+    state: str
+    outcome: str | None
+    code: str | None
+    message: str | None
+    due_at: datetime
+    finished_at: datetime | None
+    attempts: tuple[AttemptLine, ...]
+
+
+async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -> AsyncIterator[TaskLine]:
+    """Yield a batch's tasks in roster order; each page is one snapshot, and no reader holds up a writer."""
+    last = 0
+    while True:
+        wanted = select(task).where(task.c.batch_id == batch_id, task.c.id > last).order_by(task.c.id).limit(_PAGE)
+        if states:
+            wanted = wanted.where(task.c.state.in_(states))
+        async with store.read() as conn:
+            rows = (await conn.execute(wanted)).all()
+            if not rows:
+                return
+            calls: dict[int, list[AttemptLine]] = {row.id: [] for row in rows}
+            found = await conn.execute(
+                select(attempt)
+                .where(attempt.c.task_id.between(rows[0].id, rows[-1].id))
+                .order_by(attempt.c.task_id, attempt.c.n)
+            )
+            for call in found:
+                if call.task_id in calls:
+                    calls[call.task_id].append(
+                        AttemptLine(*(getattr(call, name) for name in AttemptLine.__dataclass_fields__))
+                    )
+        for row in rows:
+            yield TaskLine(
+                user=row.display,
+                user_ref=row.user_ref,
+                action=row.action,
+                state=row.state,
+                outcome=row.outcome,
+                code=row.code,
+                message=row.message,
+                due_at=row.due_at,
+                finished_at=row.finished_at,
+                attempts=tuple(calls[row.id]),
+            )
+        last = rows[-1].id
+
+
+async def audit_head(store: Store, batch_id: int) -> str:
+    """Return the hash of the batch's last event; kept elsewhere, it shows whether the chain was cut later."""
+    async with store.read() as conn:
+        head = (
+            await conn.execute(
+                select(event.c.hash).where(event.c.batch_id == batch_id).order_by(event.c.seq.desc()).limit(1)
+            )
+        ).scalar_one_or_none()
+    return head or GENESIS

@@ -1,0 +1,165 @@
+"""Writing a report as a table, CSV or JSON; each line leaves as it is read."""
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from bulkreset.report.queries import AttemptLine, TaskLine
+from bulkreset.store.batches import Batch
+
+CSV_COLUMNS: Final = (
+    "user",
+    "user_ref",
+    "action",
+    "state",
+    "outcome",
+    "attempts",
+    "http_status",
+    "code",
+    "message",
+    "first_sent_at",
+    "finished_at",
+    "due_at",
+)
+
+# A spreadsheet runs a cell that begins so as a formula (OWASP: CSV injection).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_WIDTHS: Final = {"user": 36, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
+
+
+def batch_core(batch: Batch) -> dict[str, Any]:
+    """Return a batch as `run --json` shows it."""
+    return {
+        "id": batch.id,
+        "account": batch.account,
+        "state": batch.state,
+        "total": batch.total,
+        "counts": batch.counts,
+        "outcomes": batch.outcomes,
+    }
+
+
+def batch_full(batch: Batch) -> dict[str, Any]:
+    """Return a batch as `batch show --json` and reports show it."""
+    return {
+        **batch_core(batch),
+        "state_reason": batch.state_reason,
+        "incident": batch.incident,
+        "reason": batch.reason,
+        "requester": batch.requested_by,
+        "created_at": moment(batch.created_at),
+        "not_before": moment(batch.not_before),
+        "started_at": moment(batch.started_at),
+        "finished_at": moment(batch.finished_at),
+        "excluded": batch.excluded,
+        "duplicates": batch.duplicates,
+        "roster_sha256": batch.roster_sha256,
+    }
+
+
+async def as_json(out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine]) -> None:
+    """Write one JSON object, its tasks streamed."""
+    top = {"batch": {**batch_full(batch), "audit_head": head}, "counts": batch.counts}
+    out.write(json.dumps(top, ensure_ascii=False, indent=2)[:-2] + ',\n  "tasks": [')
+    separator = "\n    "
+    async for line in lines:
+        out.write(separator + json.dumps(_task(line), ensure_ascii=False))
+        separator = ",\n    "
+    out.write("]\n}\n" if separator == "\n    " else "\n  ]\n}\n")
+
+
+async def as_csv(out: TextIO, lines: AsyncIterator[TaskLine]) -> None:
+    """Write one line a user, safe to open in a spreadsheet."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    async for line in lines:
+        sent = [call.sent_at for call in line.attempts if call.sent_at is not None]
+        answered = [call.http_status for call in line.attempts if call.http_status is not None]
+        cells = (
+            line.user,
+            line.user_ref,
+            line.action,
+            line.state,
+            line.outcome,
+            len(line.attempts),
+            answered[-1] if answered else None,
+            line.code,
+            line.message,
+            moment(sent[0]) if sent else None,
+            moment(line.finished_at),
+            moment(line.due_at) if line.state == "pending" else None,
+        )
+        writer.writerow([harmless(cell) for cell in cells])
+
+
+async def as_table(out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine]) -> None:
+    """Write a summary and one line a user, for a person at a terminal."""
+    write = out.write
+    write(f"batch {batch.id} · {batch.account} · {batch.state}{_because(batch)}\n")
+    write(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}\n")
+    times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
+    write(" · ".join(f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in times if at is not None) + "\n")
+    write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
+    write(f"audit head {head}\n")
+    write("states   " + (", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n) or "none") + "\n")
+    write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n\n")
+    heads = [name.ljust(width) for name, width in _WIDTHS.items()]
+    write("  ".join([*heads, "message"]) + "\n")
+    write("  ".join(["─" * width for width in _WIDTHS.values()] + ["─" * 40]) + "\n")
+    async for line in lines:
+        status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
+        cells = (line.user, line.state, line.outcome or "", str(len(line.attempts)), status, line.code or "")
+        shown = [_fit(cell, width) for cell, width in zip(cells, _WIDTHS.values(), strict=True)]
+        write("  ".join([*shown, _fit(line.message or "", 60).rstrip()]).rstrip() + "\n")
+
+
+def harmless(cell: object) -> object:
+    """Return a cell that no spreadsheet runs: text that begins like a formula gets an apostrophe before it."""
+    if isinstance(cell, str) and cell.startswith(_FORMULA):
+        return "'" + cell
+    return cell
+
+
+def moment(at: datetime | None) -> str | None:
+    """Write a time for JSON and CSV: ISO 8601, UTC, to the millisecond."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _task(line: TaskLine) -> dict[str, Any]:
+    return {
+        "user": line.user,
+        "user_ref": line.user_ref,
+        "action": line.action,
+        "state": line.state,
+        "outcome": line.outcome,
+        "code": line.code,
+        "message": line.message,
+        "due_at": moment(line.due_at) if line.state == "pending" else None,
+        "finished_at": moment(line.finished_at),
+        "attempts": [_attempt(call) for call in line.attempts],
+    }
+
+
+def _attempt(call: AttemptLine) -> dict[str, Any]:
+    return {
+        "n": call.n,
+        "sent_at": moment(call.sent_at),
+        "closed_at": moment(call.closed_at),
+        "http_status": call.http_status,
+        "code": call.code,
+        "message": call.message,
+        "outcome": call.outcome,
+        "latency_ms": call.latency_ms,
+    }
+
+
+def _because(batch: Batch) -> str:
+    return f": {batch.state_reason}" if batch.state_reason else ""
+
+
+def _fit(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"

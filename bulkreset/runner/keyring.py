@@ -1,0 +1,40 @@
+"""Makes and opens passwords for claims, with the batch keys that the master key unwraps."""
+
+import re
+import secrets
+from functools import lru_cache
+
+from bulkreset.passwords.generator import generate
+from bulkreset.passwords.policy import Policy
+from bulkreset.passwords.vault import BatchKey, MasterKey
+from bulkreset.secret import Secret
+from bulkreset.store.queue import OpenBatch
+
+_KEYS_HELD = 64
+
+
+class Keyring:
+    """The `Sealer` of a runner. Batch keys are unwrapped once and held while they are in use."""
+
+    def __init__(self, master: MasterKey) -> None:
+        self._key = lru_cache(maxsize=_KEYS_HELD)(master.unwrap)
+        self._policy = lru_cache(maxsize=_KEYS_HELD)(Policy.from_json)
+
+    def key(self, wrapped: str) -> BatchKey:
+        """Return a batch's key. Raises KeyMismatch where another master key wrapped it."""
+        return self._key(wrapped)
+
+    def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:
+        """Make a password to the batch's policy; return it and its sealed form."""
+        password = generate(self._policy(of.policy), secrets.token_bytes, taboo=taboo(display))
+        return password, self.key(of.wrapped_key).seal(task_id, password_no, password)
+
+    def open(self, of: OpenBatch, *, task_id: int, password_no: int, sealed: str) -> Secret:
+        """Return a sealed password. Raises KeyMismatch."""
+        return self.key(of.wrapped_key).open(task_id, password_no, sealed)
+
+
+def taboo(display: str) -> tuple[str, ...]:
+    """Return the parts of a user's address that must not stand in the password: names, not single letters."""
+    local = display.partition("@")[0]
+    return tuple(part for part in re.split(r"[^\w]+|_", local) if len(part) >= 3)

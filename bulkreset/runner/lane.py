@@ -1,0 +1,356 @@
+"""One account's label at work: claim ahead, dispatch at each slot, send, judge the answer.
+
+    claimer → buffer → dispatcher → send → judge → recorder
+
+The claimer keeps about half a second of slots in the buffer. The dispatcher is the only waiter on the belt;
+it sends each call at its slot, and a call that is later than its grace is released, not sent. A pause or a
+halt empties the buffer at once, so that nothing leaves after it but the calls already in flight.
+"""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+from bulkreset.errors import ProviderError, ProviderRefused, ProviderUnavailable, StoreError
+from bulkreset.limits.belt import belt
+from bulkreset.limits.quota import US, Spacing
+from bulkreset.limits.rates import Rate
+from bulkreset.logs import logger
+from bulkreset.model import Claim, Outcome, Quota, Result, Verdict
+from bulkreset.providers.base import Provider
+from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
+from bulkreset.runner.decide import backoff, decide
+from bulkreset.runner.recorder import Recorder
+from bulkreset.runner.watch import Watch
+from bulkreset.store import batches, queue
+from bulkreset.store.engine import Store
+from bulkreset.store.pace import Pacer
+from bulkreset.store.queue import Claimed, Closing, Sealer
+from bulkreset.store.quotas import Halt, Pause, Window
+
+# Half of the horizon is kept in hand, so that a slow commit does not leave slots unused; all of it is what a
+# kill or a pause can leave unused.
+HORIZON: Final = timedelta(seconds=1)
+_LEAD: Final = timedelta(milliseconds=40)
+_MOST_CLAIMED: Final = 500
+_LEASE_MARGIN: Final = timedelta(seconds=10)
+_POLICY_GOOD_FOR_S: Final = 60.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every lane of a worker shares."""
+
+    store: Store
+    transport: WriteTransport
+    recorder: Recorder
+    sealer: Sealer
+    worker: str
+    http_timeout: timedelta
+    poll_interval: float
+    concurrency: int
+
+
+class Lane:
+    """The loop of one quota. Start `run` as a task; `stop` ends it with nothing in hand."""
+
+    def __init__(self, context: Context, which: Quota, provider: Provider, rate: Rate) -> None:
+        self.quota = which
+        self.provider = provider
+        self.sent = 0
+        self.touched: set[int] = set()
+        self.halted: str | None = None
+        self.paused_until: datetime | None = None
+        self._context = context
+        self._spacing = Spacing.of(rate)
+        self._belt = belt(rate, self._spacing)
+        self._watch = Watch(rate.window)
+        self._buffer: deque[tuple[Claim, float]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(context.concurrency)
+        self._stopping = asyncio.Event()
+        self._filled = asyncio.Event()  # the buffer holds a claim
+        self._low = asyncio.Event()  # the buffer wants more
+        self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
+        self._hungry = False  # the last claim was cut short by the buffer, not by slots or tasks
+        self._finding = 0  # the recorder's number of our last pause or halt
+        # Database time minus monotonic time; the machine's clock stands in until the first claim.
+        self._offset = datetime.now(UTC) - _EPOCH - timedelta(seconds=monotonic())
+        self._policy_doubted = False
+        self._policy_read_at = -math.inf
+        self._login_failures = 0
+        self.lease = (
+            HORIZON + timedelta(microseconds=self._spacing.grace_us) + context.http_timeout + _LEASE_MARGIN
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is claimed, waiting or in flight."""
+        return not self._buffer and not self._in_flight
+
+    async def run(self) -> None:
+        """Work until `stop`; then release what was not sent and wait for what was."""
+        dispatcher = asyncio.create_task(self._dispatch(), name=f"dispatch {self.quota.account}")
+        try:
+            while not self._stopping.is_set():
+                await self._nap(await self.step())
+        finally:
+            self._drop()
+            self._filled.set()
+            await dispatcher
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
+
+    def stop(self) -> None:
+        """Claim nothing more, and send nothing that is not on its way."""
+        self._stopping.set()
+        self._low.set()
+        self._drop()
+
+    async def step(self) -> float:
+        """Claim once, if there is reason to, and return how many seconds until the next look is worth it."""
+        most = self._wanted()
+        recorder = self._context.recorder
+        if self._finding > recorder.saved:
+            return 0.02  # a pause or halt of ours is not in the quota row yet, so the row cannot be trusted
+        if not recorder.ready or most <= 0:
+            return 0.25
+        if not await self._prepared():
+            return self._context.poll_interval
+        claimed = await self._claim(most)
+        if claimed is None:
+            return self._context.poll_interval
+        if claimed.clock_doubt * US > max(self._spacing.spread_us, 1000):
+            self._release(claimed.claims, "the database's clock could not be read closely enough")
+            return 0.1
+        self._offset = claimed.now - _EPOCH - timedelta(seconds=claimed.read_at)
+        for claim in claimed.claims:
+            self._buffer.append((claim, claimed.read_at + (claim.slot_at - claimed.now).total_seconds()))
+            self.touched.add(claim.batch_id)
+        if claimed.claims:
+            self._filled.set()
+        return self._until_next_claim(claimed, most)
+
+    # The rest is in the order in which a call passes through it.
+
+    def _wanted(self) -> int:
+        """How many calls to claim: what can leave in time, and one only while an outage is being probed."""
+        if self._watch.probing:
+            return 0 if not self.idle else 1
+        in_time = self._context.concurrency - len(self._in_flight)
+        patient = self._spacing.grace_us // self._spacing.interval_us
+        return min(_MOST_CLAIMED, in_time + patient) - len(self._buffer)
+
+    async def _prepared(self) -> bool:
+        """Have a login, and a fresh policy where the last one was refused."""
+        try:
+            await self.provider.auth.prepare()
+        except ProviderUnavailable as error:
+            self._login_failures += 1
+            wait = backoff(self._login_failures, random.random())  # noqa: S311  (spreads waits, guards nothing)
+            logger().warning("no login for now", account=self.quota.account, reason=str(error))
+            self._pause(self._at(monotonic()) + wait, str(error))
+            return False
+        except ProviderRefused as error:
+            self._halt(str(error))
+            return False
+        self._login_failures = 0
+        if self._policy_doubted and monotonic() - self._policy_read_at > _POLICY_GOOD_FOR_S:
+            await self._read_policy()
+        return True
+
+    async def _read_policy(self) -> None:
+        """Read the policy anew after a refusal, so that the next passwords are built to it."""
+        self._policy_doubted, self._policy_read_at = False, monotonic()
+        try:
+            policy = await self.provider.policy(Pacer(self._context.store, self.quota, self._spacing))
+            await batches.set_policy(self._context.store, self.quota.account, policy.as_json())
+        except (ProviderError, StoreError) as error:
+            logger().warning("policy not read", account=self.quota.account, reason=str(error))
+
+    async def _claim(self, most: int) -> Claimed | None:
+        try:
+            claimed = await queue.claim(
+                self._context.store,
+                self.quota,
+                self._spacing,
+                sealer=self._context.sealer,
+                worker=self._context.worker,
+                window=Window(_LEAD, HORIZON),
+                most=most,
+                lease=self.lease,
+            )
+        except StoreError as error:
+            logger().error("cannot claim", account=self.quota.account, reason=str(error))
+            return None
+        if claimed.offer.halted_reason != self.halted:
+            self.halted = claimed.offer.halted_reason
+            if self.halted:
+                logger().error("account halted", account=self.quota.account, reason=self.halted)
+        self.paused_until = claimed.offer.opens_at if claimed.offer.pause_reason else None
+        return claimed
+
+    def _until_next_claim(self, claimed: Claimed, most: int) -> float:
+        poll = self._context.poll_interval
+        offer = claimed.offer
+        self._hungry = len(claimed.claims) >= most
+        if self._hungry:
+            return poll  # the dispatcher wakes the claimer when the buffer runs low
+        if claimed.claims and len(claimed.claims) == len(offer.slots):
+            # Every slot up to the horizon is taken: come back when half of them are behind us.
+            ends_in = (offer.slots.stop / US) - claimed.now.timestamp() - (monotonic() - claimed.read_at)
+            return max(0.0, ends_in - HORIZON.total_seconds() / 2)
+        if offer.opens_at is not None and not claimed.claims:
+            return min(poll, max(0.01, (offer.opens_at - claimed.now).total_seconds()))
+        return poll if not claimed.claims else min(poll, 0.5)
+
+    async def _nap(self, seconds: float) -> None:
+        """Wait, but not when the buffer runs low or the lane stops."""
+        if seconds <= 0:
+            return
+        waker = asyncio.ensure_future(self._low.wait())
+        await asyncio.wait([waker], timeout=seconds)
+        waker.cancel()
+        self._low.clear()
+
+    async def _dispatch(self) -> None:
+        grace = self._spacing.grace_us / US
+        while not (self._stopping.is_set() and not self._buffer):
+            if not self._buffer:
+                self._filled.clear()
+                if self._hungry:
+                    self._low.set()
+                await self._filled.wait()
+                continue
+            if (wait := self._buffer[0][1] - monotonic()) > 0:
+                await self._sleep_to_slot(wait)
+                if not self._buffer or self._buffer[0][1] > monotonic():
+                    continue
+            await self._room.acquire()
+            async with self._belt:
+                pass
+            if not self._buffer:  # emptied while we waited for room
+                self._room.release()
+                continue
+            claim, due = self._buffer.popleft()
+            if self._hungry and len(self._buffer) < _MOST_CLAIMED // 2:
+                self._low.set()
+            if monotonic() - due > grace:
+                self._room.release()
+                self._release([claim], "its slot had expired")
+                continue
+            call = asyncio.create_task(self._send(claim))
+            self._in_flight.add(call)
+            call.add_done_callback(self._landed)
+
+    async def _sleep_to_slot(self, seconds: float) -> None:
+        self._dropped.clear()
+        waker = asyncio.ensure_future(self._dropped.wait())
+        await asyncio.wait([waker], timeout=seconds)
+        waker.cancel()
+
+    def _landed(self, call: asyncio.Task[None]) -> None:
+        self._in_flight.discard(call)
+        self._room.release()
+        if not call.cancelled() and (error := call.exception()) is not None:
+            # Its attempt stays open and is rescued as unknown; nothing is guessed.
+            logger().error("a call broke off", account=self.quota.account, exc_info=error)
+
+    async def _send(self, claim: Claim) -> None:
+        """Send one call, once, and hand its result on."""
+        auth = self.provider.auth
+        generation = auth.generation
+        try:
+            call = self.provider.set_password(claim.user_ref, claim.password)
+        except ValueError as error:
+            self._close(claim, Verdict(Outcome.UNEXPECTED, message=str(error)), None, self._at(monotonic()), None)
+            return
+        headers = {**auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
+        started = monotonic()
+        sent_at: datetime | None = self._at(started)
+        self.sent += 1
+        try:
+            answer = await self._context.transport.send(call, headers)
+        except Unreachable as error:
+            verdict, sent_at = Verdict(Outcome.UNREACHABLE, message=str(error)), None
+        except Unclear as error:
+            verdict = Verdict(Outcome.UNKNOWN, message=str(error))
+        else:
+            mask = (claim.password.reveal(), *auth.secrets())
+            verdict = self.provider.classify(answer, now=self._at(monotonic()), mask=mask)
+        ended = monotonic()
+        self._judge(claim, verdict, sent_at, self._at(ended), round((ended - started) * 1000), generation)
+
+    def _judge(
+        self,
+        claim: Claim,
+        verdict: Verdict,
+        sent_at: datetime | None,
+        closed_at: datetime,
+        latency_ms: int,
+        generation: int,
+    ) -> None:
+        auth = self.provider.auth
+        stale = generation != auth.generation
+        if verdict.outcome is Outcome.UNAUTHORIZED:
+            auth.invalidate(generation)
+        elif verdict.outcome is Outcome.POLICY_REJECTED:
+            self._policy_doubted = True
+        self._close(claim, verdict, sent_at, closed_at, latency_ms)
+        asked = self._watch.see(verdict, batch_id=claim.batch_id, sent_at=sent_at, now=closed_at, stale=stale)
+        if asked.pause_until is not None:
+            self._pause(asked.pause_until, asked.reason or "")
+        if asked.halt_account is not None:
+            self._halt(asked.halt_account)
+        if asked.halt_batch is not None:
+            self._halt_batch(claim.batch_id, asked.halt_batch)
+
+    def _close(
+        self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, latency_ms: int | None
+    ) -> None:
+        decision = decide(claim, verdict, now=closed_at, jitter=random.random())  # noqa: S311
+        self._context.recorder.put(Closing(Result(claim, verdict, sent_at, closed_at, latency_ms), decision))
+
+    def _release(self, claims: Iterable[Claim], why: str) -> None:
+        """Give claims back that were never sent."""
+        now = self._at(monotonic())
+        for claim in claims:
+            self._close(claim, Verdict(Outcome.RELEASED, message=why), None, now, None)
+
+    def _drop(self, batch_id: int | None = None, why: str = "the runner is stopping") -> None:
+        """Empty the buffer (of one batch, where given) without sending."""
+        held, self._buffer = self._buffer, deque()
+        dropped: list[tuple[Claim, float]] = []
+        for item in held:
+            (dropped if batch_id is None or item[0].batch_id == batch_id else self._buffer).append(item)
+        self._dropped.set()
+        self._release((claim for claim, _ in dropped), why)
+
+    def _pause(self, until: datetime, reason: str) -> None:
+        self.paused_until = until
+        logger().warning("account paused", account=self.quota.account, until=until.isoformat(), reason=reason)
+        self._finding = self._context.recorder.put(pause=Pause(self.quota, until, reason))
+        self._drop(why="its account was paused")
+
+    def _halt(self, reason: str) -> None:
+        if self.halted is None:
+            logger().error("account halted", account=self.quota.account, reason=reason)
+        self.halted = reason
+        self._finding = self._context.recorder.put(halt=Halt(self.quota, reason))
+        self._drop(why="its account was halted")
+
+    def _halt_batch(self, batch_id: int, reason: str) -> None:
+        logger().error("batch halted", batch=batch_id, reason=reason)
+        self._finding = self._context.recorder.put(batch_halt=(batch_id, reason))
+        self._drop(batch_id, why="its batch was halted")
+
+    def _at(self, instant: float) -> datetime:
+        """Turn a monotonic instant into the database's time."""
+        return _EPOCH + self._offset + timedelta(seconds=instant)

@@ -1,0 +1,127 @@
+"""Writes results, batched, for as long as it takes: a result that cannot be saved now is kept and tried again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from bulkreset.errors import StoreError
+from bulkreset.logs import logger
+from bulkreset.store import queue
+from bulkreset.store.engine import Store
+from bulkreset.store.queue import Closing, Ledger
+from bulkreset.store.quotas import Halt, Pause
+
+# A commit is a wait for the disk; gathering results this long costs nothing but a later row.
+_GATHER_S: Final = 0.1
+_ENOUGH: Final = 250
+_MOST_AT_ONCE: Final = 1_000
+_WAITING_LIMIT: Final = 5_000
+_RETRY_CEILING_S: Final = 5.0
+
+
+class Recorder:
+    """The one writer of results in a process. `put` never waits; `ready` says whether claiming may go on."""
+
+    def __init__(self, store: Store, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._store = store
+        self._sleep = sleep
+        self._ledger = Ledger()
+        self._enough = asyncio.Event()
+        self._some = asyncio.Event()
+        self._saved = asyncio.Event()
+        self._saved.set()
+        self._failing = False
+        self._stopping = False
+        self._put = 0
+        self.saved = 0  # pauses and halts up to this number of `put` are in the database
+
+    @property
+    def ready(self) -> bool:
+        """Whether results can be saved and few enough are waiting."""
+        return not self._failing and len(self._ledger.closings) < _WAITING_LIMIT
+
+    @property
+    def waiting(self) -> int:
+        """How many results are not saved yet."""
+        return len(self._ledger.closings)
+
+    def put(
+        self,
+        closing: Closing | None = None,
+        *,
+        pause: Pause | None = None,
+        halt: Halt | None = None,
+        batch_halt: tuple[int, str] | None = None,
+    ) -> int:
+        """Hand over what is to be written, findings without delay; return its number, to compare with `saved`."""
+        self._put += 1
+        if closing is not None:
+            self._ledger.closings.append(closing)
+        if pause is not None:
+            self._ledger.pauses.append(pause)
+        if halt is not None:
+            self._ledger.halts.append(halt)
+        if batch_halt is not None:
+            self._ledger.batch_halts.setdefault(*batch_halt)
+        self._saved.clear()
+        self._some.set()
+        if pause or halt or batch_halt or len(self._ledger.closings) >= _ENOUGH:
+            self._enough.set()
+        return self._put
+
+    async def flushed(self) -> None:
+        """Wait until all that was put is saved."""
+        self._enough.set()
+        await self._saved.wait()
+
+    async def run(self) -> None:
+        """Write until `stop`, then what is left."""
+        while not (self._stopping and not self._ledger):
+            await self.step()
+
+    def stop(self) -> None:
+        """Let `run` end when everything is saved."""
+        self._stopping = True
+        self._some.set()
+        self._enough.set()
+
+    async def step(self) -> None:
+        """Wait for results, gather for a moment, and write them."""
+        await self._some.wait()
+        if not self._enough.is_set() and not self._stopping:
+            gathering = asyncio.ensure_future(self._enough.wait())
+            await asyncio.wait([gathering], timeout=_GATHER_S)
+            gathering.cancel()
+        await self._write()
+
+    async def _write(self) -> None:
+        taken, put = self._ledger, self._put
+        self._ledger = Ledger()
+        if len(taken.closings) > _MOST_AT_ONCE:
+            self._ledger.closings = taken.closings[_MOST_AT_ONCE:]
+            taken.closings = taken.closings[:_MOST_AT_ONCE]
+        if not self._ledger:
+            self._some.clear()
+            self._enough.clear()
+        if taken:
+            await self._save(taken)
+        self.saved = put
+        if not self._ledger:
+            self._saved.set()
+
+    async def _save(self, ledger: Ledger) -> None:
+        wait = 0.1
+        while True:
+            try:
+                await queue.record(self._store, ledger)
+            except StoreError as error:
+                if not self._failing:
+                    logger().error("results cannot be saved", reason=str(error), waiting=len(ledger.closings))
+                self._failing = True
+                await self._sleep(wait)
+                wait = min(wait * 2, _RETRY_CEILING_S)
+            else:
+                if self._failing:
+                    logger().info("results are saved again")
+                self._failing = False
+                return

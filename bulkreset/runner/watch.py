@@ -1,0 +1,131 @@
+"""What a run of answers says about an account: pause it, halt it, or halt the batch. Pure state, no I/O."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from bulkreset.model import Outcome, Verdict
+
+# Ten failures with no answer between them are an outage, not ten unlucky users.
+_OUTAGE_RUN: Final = 10
+# The same refusal for twenty users in a row is a rule that we do not know, not twenty odd users.
+_REFUSAL_RUN: Final = 20
+_BREAKER_FIRST_S: Final = 5.0
+_BREAKER_CEILING_S: Final = 300.0
+_LIMITED_CEILING_S: Final = 60.0
+
+_OUTAGE: Final = {Outcome.PROVIDER_ERROR, Outcome.UNREACHABLE, Outcome.UNKNOWN}
+_REFUSAL: Final = {Outcome.POLICY_REJECTED, Outcome.UNEXPECTED}
+# These say nothing about the provider's health, good or bad.
+_SILENT: Final = {Outcome.RELEASED, Outcome.RATE_LIMITED, Outcome.UNAUTHORIZED}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an answer asks for beyond its own task; all fields None most of the time."""
+
+    pause_until: datetime | None = None
+    halt_account: str | None = None
+    halt_batch: str | None = None
+    reason: str | None = None
+
+
+NOTHING: Final = Action()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follow one account's answers in the order they come.
+
+    `window` is the provider's rate window: how long to wait where a 429 names no time.
+    """
+
+    window: timedelta
+    trusted: bool = True  # the current credentials have not been refused
+    probing: bool = False  # the breaker is half open: one call at a time until one is answered
+    _failures: int = 0
+    _trips: int = 0
+    _limited: int = 0
+    _limited_at: datetime | None = None
+    _deaf_until: datetime | None = None
+    _refusals: dict[int, tuple[Outcome, int]] = field(default_factory=dict)
+
+    def see(
+        self, verdict: Verdict, *, batch_id: int, sent_at: datetime | None, now: datetime, stale: bool
+    ) -> Action:
+        """Take in one answer. `stale` marks a call that carried credentials replaced since."""
+        outcome = verdict.outcome
+        refusal = self._refused(batch_id, verdict)
+        if outcome is Outcome.RATE_LIMITED:
+            return self._rate_limited(verdict, sent_at, now)
+        if outcome is Outcome.UNAUTHORIZED:
+            return self._unauthorized(verdict, stale=stale)
+        if outcome is Outcome.FORBIDDEN:
+            return Action(halt_account=f"the provider refuses these credentials: {_said(verdict)}")
+        if outcome in _OUTAGE:
+            return self._failed(verdict, sent_at, now)
+        if outcome not in _SILENT:
+            self._failures = self._trips = self._limited = 0
+            self.probing = False
+            if not stale:
+                self.trusted = True
+        return refusal
+
+    def _rate_limited(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
+        if not verdict.pauses_quota:
+            return NOTHING
+        if self._limited_at is not None and (sent_at or now) < self._limited_at:
+            return NOTHING  # left before the first of these refusals was known: one finding, not many
+        self._limited_at = now
+        if verdict.retry_at is not None:
+            return Action(
+                pause_until=max(verdict.retry_at, now + self.window / 60), reason=f"429: {_said(verdict)}"
+            )
+        wait = min(self.window.total_seconds() * 2**self._limited, _LIMITED_CEILING_S)
+        self._limited = min(self._limited + 1, 10)
+        return Action(pause_until=now + timedelta(seconds=wait), reason=f"429: {_said(verdict)}")
+
+    def _unauthorized(self, verdict: Verdict, *, stale: bool) -> Action:
+        if stale:
+            return NOTHING
+        if self.trusted:
+            self.trusted = False  # one refresh and one more attempt
+            return NOTHING
+        return Action(halt_account=f"the provider refuses the login, a fresh one too: {_said(verdict)}")
+
+    def _failed(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
+        if verdict.pauses_quota and verdict.retry_at is not None:
+            return Action(pause_until=verdict.retry_at, reason=f"the provider asks to wait: {_said(verdict)}")
+        if self._deaf_until is not None and (sent_at or now) < self._deaf_until:
+            return NOTHING  # sent before the breaker opened; it knows already
+        self._failures += 1
+        if self._failures < _OUTAGE_RUN and not self.probing:
+            return NOTHING
+        wait = min(_BREAKER_FIRST_S * 2**self._trips, _BREAKER_CEILING_S)
+        self._failures, self._trips, self.probing = 0, min(self._trips + 1, 10), True
+        self._deaf_until = now + timedelta(seconds=wait)
+        return Action(pause_until=self._deaf_until, reason=f"calls fail one after another: {_said(verdict)}")
+
+    def _refused(self, batch_id: int, verdict: Verdict) -> Action:
+        """Count the same refusal for one user after another, by batch."""
+        if verdict.outcome in _SILENT or verdict.outcome in _OUTAGE:
+            return NOTHING
+        if verdict.outcome not in _REFUSAL:
+            self._refusals.pop(batch_id, None)
+            return NOTHING
+        known, run = self._refusals.get(batch_id, (verdict.outcome, 0))
+        run = run + 1 if known is verdict.outcome else 1
+        self._refusals[batch_id] = (verdict.outcome, run)
+        if run < _REFUSAL_RUN:
+            return NOTHING
+        self._refusals.pop(batch_id)
+        return Action(halt_batch=f"{run} users in a row ended {verdict.outcome}: {_said(verdict)}")
+
+
+def _said(verdict: Verdict) -> str:
+    parts = [
+        f"HTTP {verdict.http_status}" if verdict.http_status else "",
+        verdict.code or "",
+        verdict.message or "",
+    ]
+    return " ".join(part for part in parts if part) or str(verdict.outcome)

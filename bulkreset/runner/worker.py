@@ -1,0 +1,204 @@
+"""The running process: one lane for each quota with work, one recorder, and the chores in between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+
+from bulkreset.config import Settings
+from bulkreset.errors import ConfigError, KeyMismatch, StoreError
+from bulkreset.logs import logger
+from bulkreset.model import Action, Quota
+from bulkreset.passwords.vault import MasterKey
+from bulkreset.providers import open_provider
+from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.keyring import Keyring
+from bulkreset.runner.lane import Context, Lane
+from bulkreset.runner.recorder import Recorder
+from bulkreset.store import batches, queue
+from bulkreset.store.engine import Store
+
+SOON: Final = timedelta(minutes=1)
+"""What falls due within this time is waited for by `run --once`; what is later is left to the next run."""
+
+_ONCE_POLL_S: Final = 0.2
+# A rescue before peers could flush what they hold would call their results unknown.
+_FLUSH_BOUND_S: Final = 30.0
+
+Chore = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run did."""
+
+    sent: int
+    elapsed_s: float
+    touched: frozenset[int]
+
+
+class Worker:
+    """Run until `stop`, or with `once` until nothing is due within the next minute.
+
+    `chores` are called at every poll, beside rescue and finish. A crash leaves open attempts, which the next
+    start rescues; nothing else is kept in memory only.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        transport: WriteTransport,
+        master: MasterKey,
+        *,
+        name: str,
+        once: bool = False,
+        accounts: Sequence[str] = (),
+        chores: Sequence[Chore] = (),
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._once = once
+        self._accounts = frozenset(accounts)
+        self._chores = chores
+        self._recorder = Recorder(store)
+        self._keyring = Keyring(master)
+        self._context = Context(
+            store=store,
+            transport=transport,
+            recorder=self._recorder,
+            sealer=self._keyring,
+            worker=name,
+            http_timeout=settings.http_timeout,
+            poll_interval=settings.runner.poll_interval,
+            concurrency=settings.runner.concurrency,
+        )
+        self._lanes: dict[Quota, Lane] = {}
+        self._loops: dict[Quota, asyncio.Task[None]] = {}
+        self._unusable: set[str] = set()
+        self._stopping = asyncio.Event()
+        self._finished: set[int] = set()
+        self._started_at = monotonic()
+
+    def stop(self) -> None:
+        """Claim nothing more, release what was not sent, wait for what was, record, and end."""
+        self._stopping.set()
+
+    @property
+    def sent(self) -> int:
+        """How many calls left so far."""
+        return sum(lane.sent for lane in self._lanes.values())
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes at work, for a live view."""
+        return list(self._lanes.values())
+
+    async def run(self) -> Summary:
+        """Do the work.
+
+        Raises KeyMismatch where a batch was sealed under another master key, ConfigError where an account
+        with due work cannot be used, StoreError where the database is gone at the start.
+        """
+        await self._check_keys()
+        if self._store.exclusive:
+            # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
+            while await queue.rescue(self._store, all_running=True):
+                pass
+        recording = asyncio.create_task(self._recorder.run(), name="recorder")
+        try:
+            await self._poll(first=True)
+            while not self._stopping.is_set() and not (self._once and await self._nothing_soon()):
+                await self._nap()
+                await self._poll()
+        finally:
+            await self._wind_up(recording)
+        return Summary(
+            sent=self.sent,
+            elapsed_s=monotonic() - self._started_at,
+            touched=frozenset(self._finished.union(*(lane.touched for lane in self._lanes.values()))),
+        )
+
+    async def _poll(self, *, first: bool = False) -> None:
+        """Do the chores and give every account with an open batch its lane."""
+        for loop in self._loops.values():
+            if loop.done():
+                loop.result()  # a lane ends by itself only with an error, and that ends the run
+        try:
+            await queue.rescue(self._store)
+            for chore in self._chores:
+                await chore()
+            self._finished.update(await batches.finish(self._store))
+            async with self._store.read() as conn:
+                accounts = await batches.open_accounts(conn)
+        except StoreError as error:
+            if first:
+                raise
+            logger().error("the database is away", reason=str(error))
+            return
+        for account in accounts:
+            if self._wanted(account) and account not in self._unusable:
+                self._open_lane(account, first=first)
+
+    def _wanted(self, account: str) -> bool:
+        return not self._accounts or account in self._accounts
+
+    def _open_lane(self, account: str, *, first: bool) -> None:
+        try:
+            settings = self._settings.account(account)
+            provider = open_provider(account, settings, self._settings.base, self._context.transport)
+        except ConfigError as error:
+            self._unusable.add(account)
+            if first and (account in self._accounts or account in self._settings.accounts):
+                raise
+            logger().error("account cannot be used", account=account, reason=str(error))
+            return
+        which = Quota(account, provider.label(Action.SET_PASSWORD))
+        if which in self._lanes:
+            return
+        lane = self._lanes[which] = Lane(self._context, which, provider, settings.rate(which.label))
+        self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account}")
+
+    async def _nothing_soon(self) -> bool:
+        """Whether no task can be sent, and no result saved, within the next minute."""
+        if self._recorder.waiting or not all(lane.idle for lane in self._lanes.values()):
+            return False
+        async with self._store.read() as conn:
+            soon = await self._store.now(conn) + SOON
+            for which, lane in self._lanes.items():
+                if lane.halted is not None or (lane.paused_until is not None and lane.paused_until > soon):
+                    continue
+                due_at = await queue.next_due(conn, which)
+                if due_at is not None and due_at <= soon:
+                    return False
+        return True
+
+    async def _nap(self) -> None:
+        seconds = _ONCE_POLL_S if self._once else self._settings.runner.poll_interval
+        watched = [asyncio.ensure_future(self._stopping.wait()), *self._loops.values()]
+        await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        watched[0].cancel()
+
+    async def _wind_up(self, recording: "asyncio.Task[None]") -> None:
+        for lane in self._lanes.values():
+            lane.stop()
+        await asyncio.gather(*self._loops.values(), return_exceptions=True)
+        self._recorder.stop()
+        done, _ = await asyncio.wait([recording], timeout=_FLUSH_BOUND_S)
+        if not done:
+            recording.cancel()
+            logger().error("results cannot be saved; giving up", waiting=self._recorder.waiting)
+            raise StoreError(
+                f"{self._recorder.waiting} results could not be saved; their attempts are open in the table, "
+                "and the next run sends them again with the same password"
+            )
+        self._finished.update(await batches.finish(self._store))
+
+    async def _check_keys(self) -> None:
+        for batch_id, wrapped in await batches.wrapped_keys(self._store):
+            try:
+                self._keyring.key(wrapped)
+            except KeyMismatch as error:
+                raise KeyMismatch(f"batch {batch_id}: {error}") from None

@@ -1,0 +1,399 @@
+"""Batches: created whole or not at all, looked at, paused, resumed, cancelled, retried, finished."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Row, Text, and_, bindparam, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.errors import InputError, UsageError
+from bulkreset.model import Action, BatchState, Outcome, TaskState
+from bulkreset.store import audit, quotas
+from bulkreset.store.engine import Store
+from bulkreset.store.rows import as_json, rows_in
+from bulkreset.store.tables import UtcDateTime, batch, task
+
+_ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """An order, with its roster already counted and hashed."""
+
+    account: str
+    label: str
+    incident: str
+    reason: str
+    requested_by: str
+    not_before: datetime | None
+    roster_sha256: str
+    total: int
+    excluded: int
+    duplicates: int
+    policy: str
+    wrapped_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RosterEntry:
+    """One user of a roster; `resolved` is False where the provider lists nobody by that address."""
+
+    user_ref: str
+    display: str
+    resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it stands, with its tasks counted by state and by latest outcome."""
+
+    id: int
+    account: str
+    incident: str
+    reason: str
+    requested_by: str
+    created_at: datetime
+    not_before: datetime | None
+    state: BatchState
+    state_reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    roster_sha256: str
+    total: int
+    excluded: int
+    duplicates: int
+    counts: dict[str, int]
+    outcomes: dict[str, int]
+
+    @property
+    def left(self) -> int:
+        """Return how many tasks are not final yet."""
+        return sum(self.counts[state] for state in _ACTIVE)
+
+
+async def create(
+    conn: AsyncConnection, order: NewBatch, roster: Iterable[Sequence[RosterEntry]], *, now: datetime
+) -> int:
+    """Write a batch and all its tasks in the caller's transaction and return its id; a crash leaves nothing.
+
+    Users with a task still open in another batch become `skipped` rows, and users that the provider does not
+    list become `failed` rows with outcome `user_not_found`, so that every roster line has its row.
+    """
+    columns = {name: getattr(order, name) for name in order.__dataclass_fields__ if name != "label"}
+    created = await conn.execute(insert(batch).values(**columns, created_at=now, state=BatchState.OPEN))
+    assert created.inserted_primary_key is not None
+    batch_id = int(created.inserted_primary_key[0])
+    written = 0
+    common = {"batch_id": batch_id, "account": order.account, "label": order.label, "now": now}
+    for entries in roster:
+        rows = as_json([{"user_ref": e.user_ref, "display": e.display, "resolved": e.resolved} for e in entries])
+        written += (await conn.execute(_INSERT_TASKS, {"roster": rows, **common})).rowcount
+    if written != order.total:
+        raise InputError(f"the roster changed while it was written: {written} rows instead of {order.total}")
+    await audit.append(
+        conn,
+        batch_id,
+        at=now,
+        actor=order.requested_by,
+        kind="created",
+        **{k: v for k, v in columns.items() if k not in ("wrapped_key", "policy")},
+    )
+    return batch_id
+
+
+async def find(store: Store, *, batch_id: int | None = None, accounts: Sequence[str] = ()) -> list[Batch]:
+    """Return batches with their counts, the oldest first."""
+    async with store.read() as conn:
+        wanted = select(batch).order_by(batch.c.id)
+        if batch_id is not None:
+            wanted = wanted.where(batch.c.id == batch_id)
+        if accounts:
+            wanted = wanted.where(batch.c.account.in_(accounts))
+        rows = (await conn.execute(wanted)).all()
+        counted = select(task.c.batch_id, task.c.state, task.c.outcome, func.count().label("n")).group_by(
+            task.c.batch_id, task.c.state, task.c.outcome
+        )
+        if batch_id is not None:
+            counted = counted.where(task.c.batch_id == batch_id)
+        counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
+        outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
+        for row in await conn.execute(counted):
+            if row.batch_id in counts:
+                counts[row.batch_id][row.state] += row.n
+                if row.outcome is not None:
+                    by_outcome = outcomes[row.batch_id]
+                    by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
+    return [_batch(row, counts[row.id], outcomes[row.id]) for row in rows]
+
+
+async def get(store: Store, batch_id: int) -> Batch:
+    """Return one batch. Raises UsageError where there is none with that id."""
+    found = await find(store, batch_id=batch_id)
+    if not found:
+        raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+    return found[0]
+
+
+async def pause(store: Store, batch_id: int, actor: str) -> None:
+    """Stop claiming from an open batch; a running worker obeys at its next claim."""
+    await _change(
+        store,
+        batch_id,
+        actor,
+        "paused",
+        {BatchState.OPEN},
+        state=BatchState.PAUSED,
+        state_reason=f"paused by {actor}",
+    )
+
+
+async def resume(store: Store, batch_id: int, actor: str) -> None:
+    """Go on with a paused or halted batch, and lift the halt of its account: somebody has acted."""
+    async with store.write() as conn:
+        found = (
+            await conn.execute(select(batch.c.account, batch.c.state).where(batch.c.id == batch_id))
+        ).one_or_none()
+        halted = await quotas.halts(conn)
+        lifts = found is not None and found.account in halted
+        # A batch that is open at a halted account is waiting too; resuming it is what its operator means.
+        allowed = {BatchState.PAUSED, BatchState.HALTED} | ({BatchState.OPEN} if lifts else set())
+        await _change_in(
+            conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None
+        )
+        if found is not None and lifts:
+            await quotas.lift(conn, found.account)
+
+
+async def cancel(store: Store, batch_id: int, actor: str) -> None:
+    """End a batch: nothing more is claimed, and what waits is cancelled. Calls in flight are still recorded."""
+    async with store.write() as conn:
+        await _change_in(
+            conn,
+            store,
+            batch_id,
+            actor,
+            "cancelled",
+            {BatchState.OPEN, BatchState.PAUSED, BatchState.HALTED},
+            state=BatchState.CANCELLED,
+            state_reason=f"cancelled by {actor}",
+        )
+        await _sweep(conn, await store.now(conn))
+
+
+async def retry(
+    store: Store, batch_id: int, actor: str, *, outcomes: Sequence[Outcome], fresh_key: Callable[[], str]
+) -> int:
+    """Make the failed tasks of a batch (those with one of these outcomes, where given) due again, and count them.
+
+    Tries start anew, and each task gets a new password. A user with a task open elsewhere stays as it is.
+    """
+    async with store.write() as conn:
+        now = await store.now(conn)
+        other = task.alias("other")
+        elsewhere = (
+            select(other.c.id)
+            .where(
+                other.c.account == task.c.account,
+                other.c.user_ref == task.c.user_ref,
+                other.c.action == task.c.action,
+                other.c.state.in_(_ACTIVE),
+            )
+            .exists()
+        )
+        chosen = [task.c.batch_id == batch_id, ~elsewhere]
+        if outcomes:
+            chosen += [task.c.state.in_((TaskState.FAILED, TaskState.SKIPPED)), task.c.outcome.in_(outcomes)]
+        else:
+            chosen += [task.c.state == TaskState.FAILED]
+        reopened = await conn.execute(
+            update(task)
+            .where(*chosen)
+            .values(
+                state=TaskState.PENDING,
+                due_at=now,
+                tries=0,
+                unclear=0,
+                renewals=0,
+                maybe_landed=False,
+                sealed=None,
+                finished_at=None,
+            )
+        )
+        if reopened.rowcount == 0:
+            kind = f" with outcome {', '.join(outcomes)}" if outcomes else ""
+            raise UsageError(
+                f"batch {batch_id} has no failed task{kind} to retry; see `bulkreset batch show {batch_id}`"
+            )
+        held = (await conn.execute(select(batch.c.wrapped_key).where(batch.c.id == batch_id))).scalar_one()
+        await _change_in(
+            conn,
+            store,
+            batch_id,
+            actor,
+            "retried",
+            {BatchState.OPEN, BatchState.PAUSED, BatchState.HALTED, BatchState.DONE},
+            detail={"tasks": reopened.rowcount, "outcomes": list(outcomes)},
+            state=case((batch.c.state == BatchState.DONE, BatchState.OPEN), else_=batch.c.state),
+            finished_at=None,
+            wrapped_key=held or fresh_key(),
+        )
+        return reopened.rowcount
+
+
+async def finish(store: Store) -> list[int]:
+    """Close what has nothing left to do: open batches become done, and keys that seal nothing are destroyed."""
+    async with store.read() as conn:  # most often there is nothing, and then no write is worth its fsync
+        if not (await conn.execute(_FINISHED)).all() and not (await conn.execute(_STRAGGLERS)).all():
+            return []
+    async with store.write() as conn:
+        now = await store.now(conn)
+        await _sweep(conn, now)
+        finished = (await conn.execute(_FINISHED)).all()
+        for row in finished:
+            done = row.state == BatchState.OPEN
+            await conn.execute(
+                update(batch)
+                .where(batch.c.id == row.id, batch.c.state == row.state)
+                .values(state=BatchState.DONE if done else row.state, finished_at=now, wrapped_key=None)
+            )
+            await audit.append(conn, row.id, at=now, actor="runner", kind="done" if done else "emptied")
+        return [row.id for row in finished if row.state == BatchState.OPEN]
+
+
+async def set_policy(store: Store, account: str, policy: str) -> None:
+    """Replace the password policy that an account's unfinished batches build their next passwords to."""
+    async with store.write() as conn:
+        await conn.execute(
+            update(batch)
+            .where(batch.c.account == account, batch.c.state.not_in((BatchState.CANCELLED, BatchState.DONE)))
+            .values(policy=policy)
+        )
+
+
+async def open_accounts(conn: AsyncConnection) -> list[str]:
+    """Return the accounts that have an open batch."""
+    rows = await conn.execute(select(batch.c.account).where(batch.c.state == BatchState.OPEN).distinct())
+    return [row.account for row in rows]
+
+
+async def wrapped_keys(store: Store) -> list[tuple[int, str]]:
+    """Return every batch that still has a key, with the wrapped key."""
+    async with store.read() as conn:
+        rows = await conn.execute(select(batch.c.id, batch.c.wrapped_key).where(batch.c.wrapped_key.is_not(None)))
+        return [(row.id, row.wrapped_key) for row in rows]
+
+
+async def _change(
+    store: Store, batch_id: int, actor: str, kind: str, allowed: set[BatchState], **values: Any
+) -> None:
+    async with store.write() as conn:
+        await _change_in(conn, store, batch_id, actor, kind, allowed, **values)
+
+
+async def _change_in(
+    conn: AsyncConnection,
+    store: Store,
+    batch_id: int,
+    actor: str,
+    kind: str,
+    allowed: set[BatchState],
+    *,
+    detail: dict[str, Any] | None = None,
+    **values: Any,
+) -> None:
+    changed = await conn.execute(
+        update(batch).where(batch.c.id == batch_id, batch.c.state.in_(allowed)).values(**values)
+    )
+    if changed.rowcount != 1:
+        state = (await conn.execute(select(batch.c.state).where(batch.c.id == batch_id))).scalar_one_or_none()
+        if state is None:
+            raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+        words = " or ".join(sorted(allowed))
+        raise UsageError(f"batch {batch_id} is {state}; only one that is {words} can be {kind}")
+    await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind=kind, **(detail or {}))
+
+
+async def _sweep(conn: AsyncConnection, now: datetime) -> None:
+    """Cancel what still waits in cancelled batches, a retry that came in since included."""
+    await conn.execute(
+        update(task)
+        .where(task.c.id.in_(_STRAGGLERS))
+        .values(state=TaskState.CANCELLED, finished_at=now, sealed=None)
+    )
+
+
+def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int]) -> Batch:
+    values = {
+        name: getattr(row, name) for name in Batch.__dataclass_fields__ if name not in ("counts", "outcomes")
+    }
+    values["state"] = BatchState(row.state)
+    return Batch(**values, counts=counts, outcomes=dict(sorted(outcomes.items())))
+
+
+_roster = rows_in("roster", {"user_ref": Text(), "display": Text(), "resolved": Boolean()})
+_other = task.alias("other")
+_taken = _other.c.id.is_not(None)
+
+_INSERT_TASKS = insert(task).from_select(
+    [
+        "batch_id",
+        "account",
+        "label",
+        "user_ref",
+        "display",
+        "action",
+        "due_at",
+        "state",
+        "outcome",
+        "message",
+        "finished_at",
+    ],
+    select(
+        bindparam("batch_id"),
+        bindparam("account", type_=Text()),
+        bindparam("label", type_=Text()),
+        _roster.c.user_ref,
+        _roster.c.display,
+        literal(Action.SET_PASSWORD, Text()),
+        bindparam("now", type_=UtcDateTime()),
+        case(
+            (~_roster.c.resolved, TaskState.FAILED.value),
+            (_taken, TaskState.SKIPPED.value),
+            else_=TaskState.PENDING.value,
+        ),
+        case((~_roster.c.resolved, Outcome.USER_NOT_FOUND.value)),
+        case(
+            (~_roster.c.resolved, "the account's listing has no user with this address"),
+            (_taken, literal("already open in batch ", Text()).concat(cast(_other.c.batch_id, Text()))),
+        ),
+        case((or_(~_roster.c.resolved, _taken), bindparam("now", type_=UtcDateTime()))),
+    ).select_from(
+        _roster.outerjoin(
+            _other,
+            and_(
+                _other.c.account == bindparam("account", type_=Text()),
+                _other.c.user_ref == _roster.c.user_ref,
+                _other.c.action == Action.SET_PASSWORD,
+                _other.c.state.in_(_ACTIVE),
+            ),
+        )
+    ),
+)
+
+_active_task = select(task.c.id).where(task.c.batch_id == batch.c.id, task.c.state.in_(_ACTIVE)).exists()
+
+_FINISHED = select(batch.c.id, batch.c.state).where(
+    or_(
+        batch.c.state == BatchState.OPEN,
+        and_(batch.c.state == BatchState.CANCELLED, batch.c.wrapped_key.is_not(None)),
+    ),
+    ~_active_task,
+)
+
+_STRAGGLERS = (
+    select(task.c.id)
+    .join(batch, batch.c.id == task.c.batch_id)
+    .where(batch.c.state == BatchState.CANCELLED, task.c.state == TaskState.PENDING)
+)

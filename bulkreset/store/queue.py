@@ -1,0 +1,533 @@
+"""The job table at work: claim, record, rescue. Release is a record whose outcome is `released`.
+
+An attempt row is committed before its call may leave, so after a crash the table knows every call that may
+have gone out. Results are fenced by the attempt's number: one that comes too late closes its own attempt row
+and can never overwrite what happened since.
+
+Locks are taken in one order, quota row before task rows and task rows by id, so that no two can wait for
+each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain, zip_longest
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.errors import StoreError
+from bulkreset.limits.quota import Spacing
+from bulkreset.model import Action, BatchState, Claim, Decision, Outcome, Quota, Result, TaskState
+from bulkreset.secret import Secret
+from bulkreset.store import audit, quotas
+from bulkreset.store.engine import Store
+from bulkreset.store.quotas import Halt, Offer, Pause, Window
+from bulkreset.store.rows import as_json, rows_in, rows_out
+from bulkreset.store.tables import UtcDateTime, attempt, batch, task, time_text
+
+UNCLEAR_LIMIT: Final = 20
+"""After so many attempts whose end is not known a task fails, with outcome `unknown`."""
+
+# Batches of one account that progress side by side; the others follow as these end.
+_BATCHES_AT_ONCE: Final = 8
+_RESCUED_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """What a claim needs to know of a batch to seal and open its passwords."""
+
+    id: int
+    policy: str
+    wrapped_key: str
+
+
+class Sealer(Protocol):
+    """Makes passwords and opens sealed ones, inside the claim's transaction."""
+
+    def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:
+        """Make a password for this task; return it and its sealed form."""
+
+    def open(self, of: OpenBatch, *, task_id: int, password_no: int, sealed: str) -> Secret:
+        """Return the password that was sealed. Raises KeyMismatch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim brought: calls to send, and when it is worth asking again.
+
+    `now` is the database's clock and `read_at` this process's monotonic one, taken just after it, so that
+    slots can be turned into local waiting times; `clock_doubt` is how long reading it took.
+    """
+
+    claims: list[Claim]
+    offer: Offer
+    now: datetime
+    read_at: float
+    clock_doubt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A result with what was decided about its task."""
+
+    result: Result
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Everything one record writes, in one transaction."""
+
+    closings: list[Closing] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
+    halts: list[Halt] = field(default_factory=list)
+    batch_halts: dict[int, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.closings or self.pauses or self.halts or self.batch_halts)
+
+
+async def claim(
+    store: Store,
+    which: Quota,
+    spacing: Spacing,
+    *,
+    sealer: Sealer,
+    worker: str,
+    window: Window,
+    most: int,
+    lease: timedelta,
+) -> Claimed:
+    """Take free slots and as many due tasks, open an attempt for each, and commit before any call may leave.
+
+    The lease of each task runs `lease` from its slot. A crash before the commit leaves nothing; after it, the
+    attempts are open and `rescue` finds them. Raises KeyMismatch and StoreError, leaving nothing behind.
+    """
+    async with store.write() as conn:
+        # The clock is read after the lock: what waited for the lock must not count from before it.
+        row = await quotas.lock(conn, which, await store.now(conn))
+        asked_at = monotonic()
+        now = await store.now(conn)
+        read_at = monotonic()
+        found = quotas.offer(row, now, spacing, window, most)
+        claims: list[Claim] = []
+        if found.slots:
+            claims = await _open_attempts(conn, which, found.slots, now, sealer=sealer, worker=worker, lease=lease)
+        if claims:
+            await quotas.take(conn, which, row, now, spacing, found.slots[: len(claims)])
+    return Claimed(claims, found, now, read_at, read_at - asked_at)
+
+
+async def record(store: Store, ledger: Ledger) -> int:
+    """Write results, pauses and halts in one transaction; return how many tasks moved.
+
+    Fewer than the ledger's closings moved where a lease had been lost or the same ledger is written again:
+    both are harmless.
+    """
+    async with store.write() as conn:
+        now = await store.now(conn)
+        await quotas.apply(conn, now, ledger.pauses, ledger.halts)
+        moved = 0
+        if ledger.closings:
+            rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
+            parameters = {"closings": as_json(rows)}
+            await conn.execute(_CLOSE_ATTEMPTS, parameters)
+            moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
+        for batch_id, reason in ledger.batch_halts.items():
+            halted = await conn.execute(
+                update(batch)
+                .where(batch.c.id == batch_id, batch.c.state == BatchState.OPEN)
+                .values(state=BatchState.HALTED, state_reason=reason)
+            )
+            if halted.rowcount:
+                await audit.append(conn, batch_id, at=now, actor="runner", kind="halted", reason=reason)
+        return moved
+
+
+async def rescue(store: Store, *, all_running: bool = False) -> int:
+    """Give back tasks whose lease has ended: their attempts end `unknown`, and the same password goes again.
+
+    With `all_running` no lease is waited for; only a runner that holds the file's lock may ask for that.
+    Harmless to run twice or on many workers: every statement names the state that it expects.
+    """
+    async with store.write() as conn:
+        now = await store.now(conn)
+        gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(
+            task.c.state == TaskState.RUNNING
+        )
+        if not all_running:
+            gone = gone.where(task.c.lease_until < now)
+        rows = await rows_out(conn, gone.order_by(task.c.id).limit(_RESCUED_AT_ONCE))
+        if not rows:
+            return 0
+        parameters = {
+            "gone": as_json([{"task_id": task_id, "n": n} for task_id, n in rows]),
+            "now": now,
+            "why": "the runner was lost before it could record an answer",
+        }
+        await conn.execute(_CLOSE_LOST_ATTEMPTS, parameters)
+        return (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
+
+
+async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
+    """Return when the earliest pending task under a quota falls due, of all open batches; None without any."""
+    first = (
+        select(func.min(task.c.due_at))
+        .where(task.c.batch_id == batch.c.id, task.c.label == which.label, task.c.state == TaskState.PENDING)
+        .scalar_subquery()
+    )
+    rows = await conn.execute(
+        select(first.label("due_at"), batch.c.not_before).where(
+            batch.c.account == which.account, batch.c.state == BatchState.OPEN
+        )
+    )
+    times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
+    return min(times, default=None)
+
+
+async def running(conn: AsyncConnection) -> int:
+    """Count the tasks that are claimed at this moment."""
+    return int((await conn.execute(select(func.count()).where(task.c.state == TaskState.RUNNING))).scalar_one())
+
+
+async def _open_attempts(
+    conn: AsyncConnection,
+    which: Quota,
+    slots: range,
+    now: datetime,
+    *,
+    sealer: Sealer,
+    worker: str,
+    lease: timedelta,
+) -> list[Claim]:
+    batches = await _due_batches(conn, which, now)
+    if not batches:
+        return []
+    queues = await rows_out(conn, _due_tasks(which, [b.id for b in batches], now, len(slots)))
+    picked = _take_turns(queues, len(slots))
+    if not picked:
+        return []
+    by_id = {b.id: OpenBatch(b.id, b.policy, b.wrapped_key) for b in batches}
+    claims: list[Claim] = []
+    rows: list[dict[str, Any]] = []
+    for slot_us, values in zip(slots, picked, strict=False):
+        due = _Due(*values)
+        of = by_id[due.batch_id]
+        slot_at = quotas.at(slot_us)
+        password_no = due.password_no
+        if due.sealed is None:
+            password_no += 1
+            password, sealed = sealer.fresh(of, task_id=due.id, password_no=password_no, display=due.display)
+        else:
+            sealed = due.sealed
+            password = sealer.open(of, task_id=due.id, password_no=password_no, sealed=sealed)
+        claims.append(
+            Claim(
+                task_id=due.id,
+                batch_id=due.batch_id,
+                n=due.attempt + 1,
+                user_ref=due.user_ref,
+                action=Action(due.action),
+                slot_at=slot_at,
+                tries=due.tries,
+                unclear=due.unclear,
+                renewals=due.renewals,
+                password_no=password_no,
+                # A password that is new cannot have landed, whatever became of the one before it.
+                maybe_landed=bool(due.maybe_landed) and due.sealed is not None,
+                password=password,
+            )
+        )
+        rows.append(
+            {
+                "task_id": due.id,
+                "n": due.attempt + 1,
+                "password_no": password_no,
+                "sealed": sealed,
+                "slot_at": time_text(slot_at),
+                "lease_until": time_text(slot_at + lease),
+            }
+        )
+    parameters = {"claims": as_json(rows), "worker": worker, "now": now}
+    started = await conn.execute(_START_TASKS, parameters)
+    if started.rowcount != len(claims):
+        raise StoreError(
+            f"a claim of {len(claims)} tasks found only {started.rowcount} still pending; it is undone"
+        )
+    await conn.execute(_OPEN_ATTEMPTS, parameters)
+    fresh = {b.id for b in batches if b.started_at is None} & {c.batch_id for c in claims}
+    for batch_id in sorted(fresh):
+        await conn.execute(update(batch).where(batch.c.id == batch_id).values(started_at=now))
+        await audit.append(conn, batch_id, at=now, actor="runner", kind="started", worker=worker)
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A row of `_due_tasks`, in its order."""
+
+    id: int
+    batch_id: int
+    user_ref: str
+    display: str
+    action: str
+    attempt: int
+    tries: int
+    unclear: int
+    renewals: int
+    password_no: int
+    maybe_landed: int
+    sealed: str | None
+
+
+async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Sequence[Row[Any, Any, Any, Any]]:
+    """Return the open batches that have a due task, those that waited longest for a turn first."""
+    has_due = (
+        select(task.c.id)
+        .where(
+            task.c.batch_id == batch.c.id,
+            task.c.label == which.label,
+            task.c.state == TaskState.PENDING,
+            task.c.due_at <= now,
+        )
+        .exists()
+    )
+    rows = await conn.execute(
+        select(batch.c.id, batch.c.policy, batch.c.wrapped_key, batch.c.started_at)
+        .where(
+            batch.c.account == which.account,
+            batch.c.state == BatchState.OPEN,
+            or_(batch.c.not_before.is_(None), batch.c.not_before <= now),
+            has_due,
+        )
+        .order_by(batch.c.id)
+        .limit(_BATCHES_AT_ONCE)
+    )
+    batches = rows.all()
+    # A claim may be of one slot only, so whose turn is first must move on from claim to claim.
+    turn = now.microsecond // 1000 % len(batches) if batches else 0
+    return list(batches[turn:]) + list(batches[:turn])
+
+
+def _due_tasks(which: Quota, batch_ids: Sequence[int], now: datetime, most: int) -> Select[Any]:
+    """Select up to `most` due tasks of each batch, oldest first; each part is one range of the claim index."""
+    parts = [
+        select(*(task.c[name] for name in _Due.__dataclass_fields__))
+        .where(
+            task.c.batch_id == batch_id,
+            task.c.label == which.label,
+            task.c.state == TaskState.PENDING,
+            task.c.due_at <= now,
+        )
+        .order_by(task.c.due_at, task.c.id)
+        .limit(most)
+        .subquery()
+        for batch_id in batch_ids
+    ]
+    if len(parts) == 1:
+        return select(parts[0])
+    return select(union_all(*(select(part) for part in parts)).subquery())
+
+
+def _take_turns(rows: Sequence[list[Any]], most: int) -> list[list[Any]]:
+    """Pick `most` rows, one of each batch in turn, so that a small batch need not wait for a huge one."""
+    by_batch: dict[int, list[list[Any]]] = {}
+    for row in rows:
+        by_batch.setdefault(row[1], []).append(row)
+    if len(by_batch) == 1:
+        return list(rows[:most])
+    turns = chain.from_iterable(zip_longest(*by_batch.values()))
+    return [row for row in turns if row is not None][:most]
+
+
+def _closing_row(closing: Closing) -> dict[str, Any]:
+    result, decision, verdict = closing.result, closing.decision, closing.result.verdict
+    final = decision.state.final
+    return {
+        "task_id": result.claim.task_id,
+        "n": result.claim.n,
+        "outcome": decision.outcome,
+        "http_status": verdict.http_status,
+        "code": verdict.code,
+        "message": verdict.message,
+        "request_id": verdict.request_id,
+        "sent_at": None if result.sent_at is None else time_text(result.sent_at),
+        "closed_at": time_text(result.closed_at),
+        "latency_ms": result.latency_ms,
+        "state": decision.state,
+        "due_at": None if decision.due_at is None else time_text(decision.due_at),
+        "keep_password": decision.keep_password and not final,
+        "tries": decision.tries,
+        "unclear": decision.unclear,
+        "renewals": decision.renewals,
+        "maybe_landed": decision.maybe_landed,
+        "finished_at": time_text(result.closed_at) if final else None,
+    }
+
+
+_claims = rows_in(
+    "claims",
+    {
+        "task_id": Integer(),
+        "n": Integer(),
+        "password_no": Integer(),
+        "sealed": Text(),
+        "slot_at": Text(),
+        "lease_until": Text(),
+    },
+)
+_gone = rows_in("gone", {"task_id": Integer(), "n": Integer()})
+_closings = rows_in(
+    "closings",
+    {
+        "task_id": Integer(),
+        "n": Integer(),
+        "outcome": Text(),
+        "http_status": Integer(),
+        "code": Text(),
+        "message": Text(),
+        "request_id": Text(),
+        "sent_at": Text(),
+        "closed_at": Text(),
+        "latency_ms": Integer(),
+        "state": Text(),
+        "due_at": Text(),
+        "keep_password": Boolean(),
+        "tries": Integer(),
+        "unclear": Integer(),
+        "renewals": Integer(),
+        "maybe_landed": Boolean(),
+        "finished_at": Text(),
+    },
+)
+
+_START_TASKS = (
+    update(task)
+    .where(task.c.id == _claims.c.task_id, task.c.state == TaskState.PENDING)
+    .values(
+        state=TaskState.RUNNING,
+        attempt=_claims.c.n,
+        password_no=_claims.c.password_no,
+        maybe_landed=case((task.c.sealed.is_(None), False), else_=task.c.maybe_landed),
+        sealed=_claims.c.sealed,
+        worker=bindparam("worker", type_=Text()),
+        lease_until=_claims.c.lease_until,
+    )
+)
+
+_OPEN_ATTEMPTS = insert(attempt).from_select(
+    ["task_id", "n", "password_no", "slot_at", "worker", "opened_at"],
+    select(
+        _claims.c.task_id,
+        _claims.c.n,
+        _claims.c.password_no,
+        _claims.c.slot_at,
+        bindparam("worker", type_=Text()),
+        bindparam("now", type_=UtcDateTime()),
+    ),
+)
+
+# An attempt that rescue has closed as unknown may still learn its real end, when the answer comes late.
+_CLOSE_ATTEMPTS = (
+    update(attempt)
+    .where(
+        attempt.c.task_id == _closings.c.task_id,
+        attempt.c.n == _closings.c.n,
+        or_(attempt.c.closed_at.is_(None), attempt.c.outcome == Outcome.UNKNOWN),
+    )
+    .values(
+        {
+            name: _closings.c[name]
+            for name in (
+                "outcome",
+                "http_status",
+                "code",
+                "message",
+                "request_id",
+                "sent_at",
+                "closed_at",
+                "latency_ms",
+            )
+        }
+    )
+)
+
+_MOVE_TASKS = (
+    update(task)
+    .where(
+        task.c.id == _closings.c.task_id,
+        # The fence: a task that was rescued and claimed again since has a later attempt.
+        task.c.attempt == _closings.c.n,
+        task.c.state == TaskState.RUNNING,
+    )
+    .values(
+        {
+            **{
+                name: _closings.c[name]
+                for name in (
+                    "state",
+                    "outcome",
+                    "code",
+                    "message",
+                    "tries",
+                    "unclear",
+                    "renewals",
+                    "maybe_landed",
+                    "finished_at",
+                )
+            },
+            "due_at": func.coalesce(_closings.c.due_at, task.c.due_at),
+            "sealed": case((_closings.c.keep_password, task.c.sealed), else_=None),
+            "worker": None,
+            "lease_until": None,
+        }
+    )
+)
+
+_CLOSE_LOST_ATTEMPTS = (
+    update(attempt)
+    .where(attempt.c.task_id == _gone.c.task_id, attempt.c.n == _gone.c.n, attempt.c.closed_at.is_(None))
+    .values(
+        outcome=Outcome.UNKNOWN,
+        closed_at=bindparam("now", type_=UtcDateTime()),
+        message=bindparam("why", type_=Text()),
+    )
+)
+
+_gives_up = task.c.unclear + 1 >= UNCLEAR_LIMIT
+
+_RESCUE_TASKS = (
+    update(task)
+    .where(task.c.id == _gone.c.task_id, task.c.attempt == _gone.c.n, task.c.state == TaskState.RUNNING)
+    .values(
+        state=case((_gives_up, TaskState.FAILED), else_=TaskState.PENDING),
+        outcome=Outcome.UNKNOWN,
+        code=None,
+        message=bindparam("why", type_=Text()),
+        unclear=task.c.unclear + 1,
+        maybe_landed=True,
+        sealed=case((_gives_up, None), else_=task.c.sealed),
+        due_at=bindparam("now", type_=UtcDateTime()),
+        finished_at=case((_gives_up, bindparam("now", type_=UtcDateTime())), else_=None),
+        worker=None,
+        lease_until=None,
+    )
+)

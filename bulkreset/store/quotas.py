@@ -1,0 +1,167 @@
+"""The quota row of an account's label: taking slots, pausing, halting."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.limits.quota import Spacing, free_slots, left_today
+from bulkreset.model import Quota
+from bulkreset.store.engine import Store
+from bulkreset.store.tables import quota
+
+_US: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far ahead slots are taken: from `lead` after the database's now up to `horizon` after it."""
+
+    lead: timedelta
+    horizon: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The free slots of a quota, or why there are none.
+
+    `opens_at` is when slots may next be had where there are none now; None with `halted_reason` set.
+    """
+
+    slots: range
+    opens_at: datetime | None = None
+    pause_reason: str | None = None
+    halted_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The wish that nobody calls under a quota before a time."""
+
+    quota: Quota
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The finding that an account must not be called again until a person has acted."""
+
+    quota: Quota
+    reason: str
+
+
+def at(slot_us: int) -> datetime:
+    """Return a slot as a time."""
+    return _EPOCH + slot_us * _US
+
+
+async def lock(conn: AsyncConnection, which: Quota, now: datetime) -> Row[Any]:
+    """Return the quota's row, held until the transaction ends; made where it is missing."""
+    ours = (quota.c.account == which.account) & (quota.c.label == which.label)
+    row = (await conn.execute(select(quota).where(ours).with_for_update())).one_or_none()
+    if row is None:
+        await _ensure(conn, which, now)
+        row = (await conn.execute(select(quota).where(ours).with_for_update())).one()
+    return row
+
+
+def offer(row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: int) -> Offer:
+    """Work out which slots a locked quota row has free. Pure; nothing is taken yet."""
+    if row.halted_reason is not None:
+        return Offer(range(0), halted_reason=row.halted_reason)
+    if row.paused_until is not None and row.paused_until >= now + window.horizon:
+        return Offer(range(0), opens_at=row.paused_until, pause_reason=row.pause_reason)
+    left = left_today(spacing, used=row.used_today if row.day == now.date() else 0)
+    if left == 0:
+        midnight = datetime.combine(now.date() + timedelta(days=1), time.min, UTC)
+        return Offer(range(0), opens_at=midnight, pause_reason=f"the daily limit of {spacing.daily:,} is used up")
+    slots = free_slots(
+        tat_us=_us(row.tat),
+        now_us=_us(now),
+        spacing=spacing,
+        lead_us=window.lead // _US,
+        horizon_us=window.horizon // _US,
+        most=most if left is None else min(most, left),
+        not_before_us=0 if row.paused_until is None else _us(row.paused_until),
+    )
+    return Offer(slots, opens_at=None if slots else at(slots.stop) - window.horizon)
+
+
+async def take(
+    conn: AsyncConnection, which: Quota, row: Row[Any], now: datetime, spacing: Spacing, slots: range
+) -> None:
+    """Advance a locked quota row by the slots that are used."""
+    used = row.used_today if row.day == now.date() else 0
+    await conn.execute(
+        update(quota)
+        .where(quota.c.account == which.account, quota.c.label == which.label)
+        .values(
+            tat=at(slots.stop),
+            interval=spacing.interval_us / 1e6,
+            day=now.date(),
+            used_today=used + len(slots),
+            paused_until=None,
+            pause_reason=None,
+        )
+    )
+
+
+async def take_one(store: Store, which: Quota, spacing: Spacing, window: Window) -> tuple[datetime, Offer]:
+    """Take one slot for a call outside of any task; return the database's now with the offer."""
+    async with store.write() as conn:
+        now = await store.now(conn)
+        row = await lock(conn, which, now)
+        found = offer(row, now, spacing, window, most=1)
+        if found.slots:
+            await take(conn, which, row, now, spacing, found.slots)
+        return now, found
+
+
+async def apply(conn: AsyncConnection, now: datetime, pauses: Iterable[Pause], halts: Iterable[Halt]) -> None:
+    """Write pauses and halts; the later end wins over an earlier pause, and the first halt's reason stays."""
+    for pause in pauses:
+        await _ensure(conn, pause.quota, now)
+        later = or_(quota.c.paused_until.is_(None), quota.c.paused_until < pause.until)
+        await conn.execute(
+            update(quota)
+            .where(quota.c.account == pause.quota.account, quota.c.label == pause.quota.label, later)
+            .values(paused_until=pause.until, pause_reason=pause.reason)
+        )
+    for halt in halts:
+        await _ensure(conn, halt.quota, now)
+        await conn.execute(
+            update(quota)
+            .where(quota.c.account == halt.quota.account)
+            .values(halted_reason=func.coalesce(quota.c.halted_reason, halt.reason))
+        )
+
+
+async def lift(conn: AsyncConnection, account: str) -> None:
+    """Let an account be called again; the pauses that its provider asked for stay."""
+    await conn.execute(update(quota).where(quota.c.account == account).values(halted_reason=None))
+
+
+async def halts(conn: AsyncConnection) -> dict[str, str]:
+    """Return the reason for each halted account."""
+    rows = await conn.execute(
+        select(quota.c.account, quota.c.halted_reason).where(quota.c.halted_reason.is_not(None))
+    )
+    return {row.account: row.halted_reason for row in rows}
+
+
+async def _ensure(conn: AsyncConnection, which: Quota, now: datetime) -> None:
+    await conn.execute(
+        insert(quota)
+        .values(account=which.account, label=which.label, interval=0, tat=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // _US

@@ -1,0 +1,238 @@
+"""The tables, alike on SQLite and PostgreSQL: times are UTC, states are text with a CHECK."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from bulkreset.model import Action, BatchState, Outcome, TaskState
+
+SCHEMA_REVISION: Final = "0001"
+"""The alembic revision that these tables are at; a test holds it against the newest migration."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime: `timestamptz` on PostgreSQL, sortable ISO text on SQLite."""
+
+    impl = String(26)
+    cache_ok = True
+
+    # The three methods are SQLAlchemy's own; it documents them.
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # noqa: D102
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(String(26))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: D102
+        if value is None or dialect.name == "postgresql":
+            return value
+        return time_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
+        if value is None or isinstance(value, datetime):
+            return value
+        return time_of(value)
+
+
+def time_text(value: datetime) -> str:
+    """Write a time as the SQLite columns hold it: always 26 characters, so that text order is time order."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+
+def time_of(value: str) -> datetime:
+    """Read a time from a column or from an order; without an offset it is UTC."""
+    time = datetime.fromisoformat(value)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _one_of(column: str, words: type[StrEnum] | tuple[str, ...]) -> CheckConstraint:
+    allowed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_word")
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives only an INTEGER key the row id; it is 64 bits wide there all the same.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+quota = Table(
+    "quota",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("interval", Double, nullable=False),  # seconds between two slots, as last claimed with
+    Column("tat", UtcDateTime, nullable=False),  # the next free point on the account's line of time
+    Column("paused_until", UtcDateTime),
+    Column("pause_reason", Text),
+    Column("halted_reason", Text),
+    Column("day", Date),  # UTC day that used_today counts
+    Column("used_today", Integer, nullable=False, server_default="0"),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("account", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("state", Text, nullable=False),
+    Column("state_reason", Text),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("roster_sha256", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("excluded", Integer, nullable=False),
+    Column("duplicates", Integer, nullable=False),
+    Column("policy", Text, nullable=False),  # JSON: what the provider asks of a password, as read at creation
+    Column("options", Text, nullable=False, server_default="{}"),
+    Column("wrapped_key", Text),  # the batch key under the master key; NULL once nothing is sealed any more
+    _one_of("state", BatchState),
+    Index("ix_batch_account_state", "account", "state"),
+    sqlite_autoincrement=True,
+)
+
+_active = text("state IN ('pending', 'running')")
+_pending = text("state = 'pending'")
+_running = text("state = 'running'")
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("batch_id", _Id, ForeignKey("batch.id"), nullable=False),
+    Column("account", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("user_ref", Text, nullable=False),  # what the provider's API takes; unique in the roster
+    Column("display", Text, nullable=False),  # what a person knows the user by
+    Column("action", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),  # number of the latest attempt
+    Column("tries", Integer, nullable=False, server_default="0"),  # failure tries spent
+    Column("unclear", Integer, nullable=False, server_default="0"),  # attempts that ended unknown
+    Column("renewals", Integer, nullable=False, server_default="0"),  # new passwords after a refusal
+    Column("password_no", Integer, nullable=False, server_default="0"),  # 0: none yet; +1 for each new password
+    Column("maybe_landed", Boolean, nullable=False, server_default=text("FALSE")),  # this password may be in force
+    Column("sealed", Text),  # the password under the batch key; NULL when final
+    Column("worker", Text),
+    Column("lease_until", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("outcome", Text),  # of the latest attempt
+    Column("code", Text),
+    Column("message", Text),
+    _one_of("state", TaskState),
+    _one_of("action", Action),
+    _one_of("outcome", Outcome),
+    UniqueConstraint("batch_id", "user_ref", "action"),
+    # Never two calls in flight for one user, over all batches.
+    Index(
+        "uq_task_active",
+        "account",
+        "user_ref",
+        "action",
+        unique=True,
+        postgresql_where=_active,
+        sqlite_where=_active,
+    ),
+    # The claim's path: finished rows are not in it, so it stays as small as the work that is left.
+    Index("ix_task_due", "batch_id", "label", "due_at", "id", postgresql_where=_pending, sqlite_where=_pending),
+    Index("ix_task_lease", "lease_until", postgresql_where=_running, sqlite_where=_running),
+    # Counts by state and outcome are read from this index alone.
+    Index("ix_task_counts", "batch_id", "state", "outcome"),
+    sqlite_autoincrement=True,
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("task_id", _Id, ForeignKey("task.id"), primary_key=True, autoincrement=False),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("worker", Text, nullable=False),
+    Column("password_no", Integer, nullable=False),
+    Column("slot_at", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("sent_at", UtcDateTime),  # NULL: it never left, or its worker died before it could say
+    Column("closed_at", UtcDateTime),
+    Column("outcome", Text),
+    Column("http_status", Integer),
+    Column("code", Text),
+    Column("message", Text),
+    Column("request_id", Text),  # the provider's own, for its support
+    Column("latency_ms", Integer),
+    _one_of("outcome", Outcome),
+    sqlite_with_rowid=False,
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("batch_id", _Id, ForeignKey("batch.id"), primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+ORDER_STATES: Final = ("draft", "ready", "accepted", "refused")
+
+# Written by other systems with plain INSERTs, hence the server defaults.
+batch_request = Table(
+    "batch_request",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("account", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("state", Text, nullable=False, server_default="draft"),
+    Column("batch_id", _Id, ForeignKey("batch.id")),
+    Column("message", Text),
+    _one_of("state", ORDER_STATES),
+    Index("ix_batch_request_state", "state"),
+    sqlite_autoincrement=True,
+)
+
+batch_request_user = Table(
+    "batch_request_user",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("request_id", _Id, ForeignKey("batch_request.id"), nullable=False),
+    Column("user_ref", Text, nullable=False),
+    Index("ix_batch_request_user_request_id", "request_id"),
+)

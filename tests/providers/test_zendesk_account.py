@@ -1,0 +1,273 @@
+"""Zendesk's calls, policy, check and listing, over real HTTP against a scripted account."""
+
+import json
+from base64 import b64decode
+
+import pytest
+
+from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
+from bulkreset.model import Action, Outcome
+from bulkreset.providers.base import DirectoryUser
+from bulkreset.providers.zendesk import Zendesk
+from bulkreset.secret import Secret
+
+TOKEN = "api-token-value"
+
+
+class Account:
+    """A Zendesk account under a path of its own; a test scripts what differs."""
+
+    def __init__(self, http_answer):
+        self._answer = http_answer
+        self.me = {"id": 7, "role": "admin"}
+        self.requirements = ["must be at least 5 characters"]
+        self.users = [{"id": 10 + n, "email": f"{n}@example.com", "role": "end-user"} for n in range(3)]
+        self.link = None  # what links.next says in place of the next page
+        self.faults = []
+
+    async def __call__(self, request, writer):
+        path, _, query = request.target.partition("?")
+        base = f"http://{request.headers['host']}/acme/api/v2"
+        if self.faults:
+            writer.write(self.faults.pop(0))
+            return
+        if path == "/acme/api/v2/users/me.json":
+            told = {"user": self.me}
+        elif path == "/acme/api/v2/users/7/password/requirements":
+            told = {"requirements": self.requirements}
+        elif path == "/acme/api/v2/users.json":
+            n = int(query.partition("after%5D=")[2] or 0)
+            more = n + 1 < len(self.users)
+            told = {
+                "users": self.users[n : n + 1],
+                "meta": {"has_more": more},
+                "links": {"next": self.link or f"{base}/users.json?page%5Bsize%5D=100&page%5Bafter%5D={n + 1}"},
+            }
+        elif path == "/acme/api/v2/users/7/password" and request.method == "PUT":
+            told = None
+        else:
+            raise AssertionError(request.target)
+        writer.write(self._answer("200 OK", json.dumps(told).encode()))
+
+
+@pytest.fixture
+def account(http_answer):
+    return Account(http_answer)
+
+
+@pytest.fixture
+async def server(raw_server, account):
+    async with raw_server(account) as running:
+        yield running
+
+
+@pytest.fixture
+def zendesk(server, transport, clock):
+    return build(f"{server.url}/acme", transport, clock, email="admin@example.com", api_token=Secret(TOKEN))
+
+
+def build(url, transport, clock, **credentials):
+    return Zendesk(
+        account="zendesk-test",
+        api_url=url,
+        transport=transport,
+        sleep=clock.sleep,
+        clock=clock.now,
+        **credentials,
+    )
+
+
+def test_the_call_is_the_documented_one(clock):
+    """POST with a JSON body to the user's id, under the one label."""
+    zendesk = build("https://acme.zendesk.example/", None, clock, oauth_token=Secret(TOKEN))
+    call = zendesk.set_password("123", Secret("new"))
+    assert (call.method, call.url) == ("POST", "https://acme.zendesk.example/api/v2/users/123/password")
+    assert json.loads(call.body) == {"password": "new"}
+    assert {zendesk.label(action) for action in Action} == {"default"}
+
+
+@pytest.mark.parametrize(
+    "ref", ["", "0", "-1", "1/2", "a@example.com", "me", "..", "1 ", "\uff11", "1\n", "9" * 30]
+)
+def test_only_a_number_names_a_user(clock, ref):
+    """A reference that is no id cannot be sent, and so reaches no other endpoint."""
+    zendesk = build("https://acme.zendesk.example", None, clock, oauth_token=Secret(TOKEN))
+    assert zendesk.check_ref(ref)
+    with pytest.raises(ValueError, match="numeric"):
+        zendesk.set_password(ref, Secret("x"))
+
+
+def test_credentials_take_both_documented_forms(clock):
+    """An API token goes with the address as Basic, an OAuth token as Bearer; both are masked."""
+    basic = build("https://x.example", None, clock, email="admin@example.com", api_token=Secret(TOKEN)).auth
+    value = basic.headers()["Authorization"].removeprefix("Basic ")
+    assert b64decode(value).decode() == f"admin@example.com/token:{TOKEN}"
+    assert set(basic.secrets()) == {TOKEN, value}
+    bearer = build("https://x.example", None, clock, oauth_token=Secret(TOKEN)).auth
+    assert bearer.headers() == {"Authorization": f"Bearer {TOKEN}"}
+    assert set(bearer.secrets()) == {TOKEN}
+
+
+@pytest.mark.parametrize(
+    "credentials", [{}, {"email": "a@example.com"}, {"api_token": Secret("x")}, {"oauth_token": Secret("a\nb")}]
+)
+def test_credentials_that_cannot_be_used_are_refused_at_once(clock, credentials):
+    """Missing or mangled credentials are an error of the configuration that shows none of them."""
+    with pytest.raises(ConfigError, match="account 'zendesk-test'") as caught:
+        build("https://x.example", None, clock, **credentials)
+    assert "\n" not in str(caught.value)
+
+
+async def test_the_policy_is_read_for_the_api_user(zendesk, account, pot):
+    """The id is looked up, the sentences are read, and both calls are paid for."""
+    account.requirements = ["must be at least 40 characters"]
+    policy = await zendesk.policy(pot)
+    assert policy.min_length == 40
+    assert pot.taken == 2
+
+
+async def test_a_policy_that_is_not_shown_is_the_strongest(zendesk, account, pot, http_answer):
+    """Where the requirements cannot be read, the strongest form is used and says why."""
+    me = http_answer("200 OK", b'{"user": {"id": 7, "role": "admin"}}')
+    account.faults = [me, http_answer("403 Forbidden", b'{"error": "Forbidden"}')]
+    policy = await zendesk.policy(pot)
+    assert (policy.min_length, policy.special) == (20, True)
+    assert "HTTP 403 (Forbidden)" in policy.source
+
+
+async def test_the_listing_follows_every_page(zendesk, account, pot, server):
+    """Users come a page at a time, in order, with what says whether they can be reset."""
+    account.users[1]["suspended"] = True
+    account.users[2]["active"] = False
+    pages = [page async for page in zendesk.directory(pot)]
+    assert pages == [
+        [DirectoryUser("10", "0@example.com", "end-user", "active")],
+        [DirectoryUser("11", "1@example.com", "end-user", "suspended")],
+        [DirectoryUser("12", "2@example.com", "end-user", "inactive")],
+    ]
+    assert pot.taken == 3
+    assert server.requests[0].target == "/acme/api/v2/users.json?page%5Bsize%5D=100"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/acme/api/v2/users.json",
+        "{origin}/other/api/v2/users.json",
+        "{origin}/acme/api/v2evil/users.json",
+        "{origin}/acme/api/v2/../../../other",
+        "{origin}/acme/api/v2/%2e%2e/other",
+        "{origin}/acme/api/v2/users\\..\\..\\other",
+        "{origin}/acme/api/v2/..%2fother",
+        "http://user@{host}/acme/api/v2/users.json",
+        "http://{host}@evil.example/acme/api/v2/users.json",
+        "http://{host}\\@evil.example/acme/api/v2/users.json",
+        "//evil.example/acme/api/v2/users.json",
+        "/acme/api/v2/users.json",
+        "{origin}/acme/api/v2/users.json\r\nX: y",
+        "http://127.0.0.1:1/acme/api/v2/users.json",
+        "http://[::1/acme/api/v2/",
+    ],
+)
+async def test_credentials_follow_no_link_to_elsewhere(zendesk, account, pot, server, link):
+    """A next page at another host, port or path is refused, and nothing is sent there."""
+    account.link = link.format(origin=server.url, host=f"127.0.0.1:{server.port}")
+    with pytest.raises(ProviderRefused, match="check api_url"):
+        [page async for page in zendesk.directory(pot)]
+    assert len(server.requests) == 1
+
+
+async def test_a_listing_that_turns_in_a_circle_ends(zendesk, account, pot, server):
+    """The same link twice is an error, not an endless listing."""
+    account.link = f"{server.url}/acme/api/v2/users.json?page%5Bsize%5D=100"
+    with pytest.raises(ProviderUnavailable, match="does not move on"):
+        [page async for page in zendesk.directory(pot)]
+
+
+async def test_the_listing_waits_out_a_limit(zendesk, account, pot, http_answer, clock):
+    """A 429 costs the seconds asked for and no user."""
+    account.faults = [
+        http_answer("429 Slow", b"Number of allowed API requests exceeded", "text/plain", "Retry-After: 93")
+    ]
+    assert len([page async for page in zendesk.directory(pot)]) == 3
+    assert clock.slept == [93]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        ("403 Forbidden", b"{}", ProviderRefused),
+        ("400 Bad Request", b"{}", ProviderRefused),
+        ("401 Unauthorized", b'{"error": "Couldn\'t authenticate you"}', ProviderRefused),
+        ("200 OK", b"<html>", ProviderUnavailable),
+        ("200 OK", b'{"users": {}}', ProviderUnavailable),
+    ],
+)
+async def test_a_listing_that_breaks_off_is_not_taken_for_its_end(
+    zendesk, account, pot, http_answer, status, body, error
+):
+    """A refusal or an answer without users is an error and never a shorter roster."""
+    account.faults = [http_answer(status, body)]
+    with pytest.raises(error, match="account 'zendesk-test'"):
+        [page async for page in zendesk.directory(pot)]
+
+
+async def test_a_401_is_not_asked_about_twice(zendesk, account, pot, http_answer, server):
+    """A fixed credential that is refused is not sent again: repeated failures may lock it."""
+    account.faults = [http_answer("401 Unauthorized", b"{}")] * 2
+    with pytest.raises(ProviderRefused):
+        await zendesk.policy(pot)
+    assert len(server.requests) == 1
+
+
+async def test_a_sound_account_passes_the_check(zendesk, pot, server):
+    """Login, role, policy and the setting are looked at, and nothing is written."""
+    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
+    assert list(findings) == ["login", "role", "policy", "setting"]
+    assert all(finding.ok for finding in findings.values())
+    assert "Admin Center > Account > Security > Advanced" in findings["setting"].detail
+    assert {request.method for request in server.requests} == {"GET"}
+
+
+async def test_an_agent_fails_the_check(zendesk, account, pot):
+    """Only an admin may set passwords, so another role is found before the first call."""
+    account.me = {"id": 7, "role": "agent"}
+    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
+    assert not findings["role"].ok
+    assert "agent" in findings["role"].detail
+
+
+async def test_an_anonymous_user_is_nobody(zendesk, account, pot):
+    """Zendesk answers 200 for nobody logged in; that is a failed login."""
+    account.me = {"id": None, "role": "end-user", "name": "Anonymous user"}
+    (finding,) = await zendesk.check(pot)
+    assert (finding.topic, finding.ok) == ("login", False)
+
+
+async def test_an_oauth_token_is_warned_about_its_scopes(server, transport, clock, pot):
+    """The password call refuses narrow tokens, and a token does not tell what it may do."""
+    zendesk = build(f"{server.url}/acme", transport, clock, oauth_token=Secret(TOKEN))
+    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
+    assert "users:write" in findings["scopes"].detail
+
+
+async def test_an_own_password_is_changed_with_the_one_before(zendesk, pot, transport, server):
+    """The API user's own password is changed by one write, whose answer is read like any other."""
+    verdict = await zendesk.own_password(transport, Secret("old-one"), Secret("new-one"), pot)
+    assert verdict.outcome is Outcome.OK
+    request = server.requests[-1]
+    assert (request.method, request.target) == ("PUT", "/acme/api/v2/users/7/password")
+    assert json.loads(request.body) == {"previous_password": "old-one", "password": "new-one"}
+    assert pot.taken == 2
+
+
+async def test_an_own_password_whose_answer_is_lost_is_unknown(zendesk, account, pot, transport, http_answer):
+    """Nothing is guessed about one's own password either, and neither password is shown."""
+    me = http_answer("200 OK", b'{"user": {"id": 7, "role": "admin"}}')
+    account.faults = [me, b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
+    verdict = await zendesk.own_password(transport, Secret("old-one"), Secret("new-one"), pot)
+    assert verdict.outcome is Outcome.UNKNOWN
+    refused = {"error": "RecordInvalid", "description": "old-one new-one"}
+    account.faults = [me, http_answer("422 No", json.dumps(refused).encode())]
+    verdict = await zendesk.own_password(transport, Secret("old-one"), Secret("new-one"), pot)
+    assert (verdict.outcome, verdict.message) == (Outcome.POLICY_REJECTED, "******** ********")
