@@ -98,9 +98,7 @@ def create(
     print(f"batch {placed.id}: {placed.total:,} users at {placed.account}", end="")
     print(f" ({placed.excluded:,} excluded, {placed.duplicates:,} duplicates)")
     print(f"roster sha256 {placed.roster_sha256}")
-    print(
-        f"about {duration(placed.estimate_s)} at this account's limit; a runner starts on it by itself: `bulkreset run`"
-    )
+    print(f"about {duration(placed.estimate_s)} at this account's limit; `bulkreset run` starts on it")
 
 
 @app.command("list")

@@ -1,6 +1,223 @@
 """`bulkreset demo`: the whole story in half a minute, on this machine alone."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bulkreset.cli.context import start
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+    from bulkreset.intake.users_file import UserLine
+
+_ZOOM_USERS: Final = 300
+_ZENDESK_USERS: Final = 100
+_INCIDENT: Final = "DEMO-1"
+
 
 def demo() -> None:
-    """Reset 400 users at stand-ins for Zoom and Zendesk, with every kind of answer among them."""
-    raise NotImplementedError
+    """Reset 400 users at stand-ins for Zoom and Zendesk, with every kind of answer among them.
+
+    Needs no network and no configuration; the folder that it makes stays, to look around in.
+    """
+    from bulkreset.config import load
+    from bulkreset.logs import configure
+    from bulkreset.passwords.keyfile import write_key_file
+    from bulkreset.store.engine import sync_url
+    from bulkreset.store.migrate import upgrade
+
+    live = sys.stderr.isatty()
+    configure("error")
+    folder = Path(tempfile.mkdtemp(prefix="bulkreset-demo-"))
+    with _stand_ins(folder) as url:
+        print(f"Stand-ins for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.", flush=True)
+        _write_config(folder, url)
+        write_key_file(folder / "bulkreset.key")
+        settings = load(folder / "config.toml")
+        upgrade(sync_url(settings.database.url, settings.base))
+        start(_story(settings, live=live))
+    config = folder / "config.toml"
+    print(f"\nEverything is in {folder}. Look around, for example with:")
+    print(f"  bulkreset --config {config} batch list")
+    print(f"  bulkreset --config {config} report 1 --format csv")
+    print("The two users at the end of their daily changes stay pending: a later `run` would send them tomorrow.")
+
+
+async def _story(settings: "Settings", *, live: bool) -> None:
+    from bulkreset.cli.batch import duration
+    from bulkreset.cli.context import master_key, person, transport
+    from bulkreset.cli.run import work
+    from bulkreset.intake.order import Order, chunks, place
+    from bulkreset.providers.http import ReadTransport
+    from bulkreset.store.engine import open_store
+
+    async def nobody() -> AsyncIterator[list["UserLine"]]:
+        return
+        yield
+
+    store = await open_store(settings.database.url, settings.base)
+    try:
+        async with transport(ReadTransport, settings) as way:
+            for account, users in (("zoom", _roster(_ZOOM_USERS)), ("zendesk", _roster(_ZENDESK_USERS))):
+                order = Order(account, _INCIDENT, "a drill with stand-ins", person())
+                placed = await place(
+                    store, settings, way, master_key(settings), order, users=chunks(users), excluded=nobody()
+                )
+                took = duration(placed.estimate_s)
+                print(
+                    f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True
+                )
+    finally:
+        await store.close()
+    print("\nbulkreset run --once", flush=True)
+    _, result = await work(settings, once=True, accounts=[], live=live)
+    print(f"\n{result['sent']} calls in {result['elapsed_s']:.1f} s. What is not a plain success:\n", flush=True)
+    await _show_rest(settings, [batch["id"] for batch in result["batches"]])
+
+
+async def _show_rest(settings: "Settings", batch_ids: list[int]) -> None:
+    """Write the report of each batch, without the users that ended `ok` at the first call."""
+    from bulkreset.report import queries, render
+    from bulkreset.store import batches
+    from bulkreset.store.engine import open_store
+
+    store = await open_store(settings.database.url, settings.base)
+
+    async def remarkable(batch_id: int) -> AsyncIterator[queries.TaskLine]:
+        async for line in queries.tasks(store, batch_id):
+            if line.outcome != "ok" or len(line.attempts) > 1:
+                yield line
+
+    try:
+        for batch_id in batch_ids:
+            batch = await batches.get(store, batch_id)
+            head = await queries.audit_head(store, batch_id)
+            await render.as_table(sys.stdout, batch, head, remarkable(batch_id))
+            print(flush=True)
+    finally:
+        await store.close()
+
+
+def _roster(count: int) -> Iterator["UserLine"]:
+    from bulkreset.intake.users_file import UserLine
+
+    for number in range(1, count + 1):
+        yield UserLine(number, f"user{number:05d}@example.com", None)
+    yield UserLine(count + 1, "left.the.company@example.com", None)
+
+
+@contextmanager
+def _stand_ins(folder: Path) -> Iterator[str]:
+    """Run the sandbox as a process of its own and give its address."""
+    spec = folder / "sandbox.json"
+    spec.write_text(json.dumps([_zoom(), _zendesk()]), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bulkreset.sandbox", "--spec", str(spec)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        start(_post_faults(url))
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _zoom() -> dict[str, Any]:
+    kinds = {"owner": 1, "admin": 2, "sso": 4, "pending": 2}
+    return {"name": "zoom", "provider": "zoom", "limit": 60, "generate": {"count": _ZOOM_USERS, "kinds": kinds}}
+
+
+def _zendesk() -> dict[str, Any]:
+    return {"name": "zendesk", "provider": "zendesk", "limit": 700, "generate": {"count": _ZENDESK_USERS}}
+
+
+async def _post_faults(url: str) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        for tenant, rules in (("zoom", _zoom_faults()), ("zendesk", _zendesk_faults())):
+            async with session.post(f"{url}/_sandbox/tenants/{tenant}/faults", json=rules) as answer:
+                answer.raise_for_status()
+
+
+def _zoom_faults() -> list[dict[str, Any]]:
+    def users(*numbers: int) -> list[str]:
+        return [f"user{number:05d}@example.com" for number in numbers]
+
+    def says(code: int, message: str, **rule: Any) -> dict[str, Any]:
+        return {"kind": "answer", "status": 400, "body": json.dumps({"code": code, "message": message}), **rule}
+
+    spent = (
+        "This password cannot be changed because it has already been changed the maximum number of times over "
+        "the past 24 hours."
+    )
+    return [
+        says(300, spent, users=users(30, 31)),
+        says(300, "Your new password can not match the old password.", users=users(40), times=1),
+        says(1136, "Your password is too easy to guess. Try another one.", users=users(50), times=1),
+        says(9999, "Something that nobody has seen before.", users=users(60)),
+        {"kind": "apply_drop", "users": users(70, 71, 72), "times": 3},
+        {"kind": "reset", "users": users(80), "times": 1},
+        {"kind": "hang", "users": users(90), "times": 1},
+        {"kind": "wrong_type", "users": users(100), "times": 1},
+        {"kind": "5xx", "users": users(110), "times": 1, "applied": True},
+        {"kind": "5xx", "status": 502, "html": True, "users": users(111), "times": 1},
+        {"kind": "401", "users": users(120), "times": 1},
+        {"kind": "429", "users": users(150), "times": 1},
+    ]
+
+
+def _zendesk_faults() -> list[dict[str, Any]]:
+    return [
+        {"kind": "apply_drop", "users": ["user00020@example.com"], "times": 1},
+        {"kind": "503_retry_after", "retry_after": 1, "users": ["user00030@example.com"], "times": 1},
+        {"kind": "429", "retry_after": 1, "users": ["user00040@example.com"], "times": 1},
+    ]
+
+
+def _write_config(folder: Path, url: str) -> None:
+    from bulkreset.sandbox import parse_spec
+
+    zoom, zendesk = parse_spec(_zoom()), parse_spec(_zendesk())
+    for name, secret in (("zoom.secret", zoom.client_secret), ("zendesk.secret", zendesk.api_token)):
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secret)
+    (folder / "config.toml").write_text(
+        f"""[database]
+url = "sqlite:///bulkreset.db"
+
+[passwords]
+key = {{ file = "bulkreset.key" }}
+
+[http]
+total_timeout = 2
+
+[accounts.zoom]
+provider = "zoom"
+plan = "business"
+account_id = "{zoom.account_id}"
+client_id = "{zoom.client_id}"
+client_secret = {{ file = "zoom.secret" }}
+api_url = "{url}/zoom/v2"
+oauth_url = "{url}/zoom/oauth/token"
+
+[accounts.zendesk]
+provider = "zendesk"
+plan = "enterprise"
+email = "{zendesk.email}"
+api_token = {{ file = "zendesk.secret" }}
+api_url = "{url}/zendesk"
+""",
+        encoding="utf-8",
+    )

@@ -32,7 +32,9 @@ _BAD: Final = {"forbidden", "unauthorized", "unexpected", "provider_error", "pol
 class LiveView:
     """Redraw the table on standard error until the run ends; `async with` it."""
 
-    def __init__(self, store: Store, worker: Worker, accounts: Sequence[str], console: Console | None = None) -> None:
+    def __init__(
+        self, store: Store, worker: Worker, accounts: Sequence[str], console: Console | None = None
+    ) -> None:
         self._store = store
         self._worker = worker
         self._accounts = accounts
@@ -112,7 +114,9 @@ class LiveView:
             if lane.halted:
                 notes.append(Text(f"{lane.quota.account} is halted: {lane.halted}", style="bold red"))
             elif lane.paused_until is not None:
-                notes.append(Text(f"{lane.quota.account} is paused until {lane.paused_until:%H:%M:%S} UTC", style="yellow"))
+                notes.append(
+                    Text(f"{lane.quota.account} is paused until {lane.paused_until:%H:%M:%S} UTC", style="yellow")
+                )
         return notes
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bulkreset.config import Settings
     from bulkreset.runner.worker import Summary, Worker
     from bulkreset.store.batches import Batch
-    from bulkreset.store.engine import Store
 
 
 def run(
@@ -27,9 +26,7 @@ def run(
     account: Annotated[
         list[str] | None, typer.Option(metavar="A", help="Only batches at this account; may be repeated.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="End with one JSON object on standard output.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Work on every due batch until stopped.
 
@@ -52,9 +49,7 @@ def run(
     raise typer.Exit(code)
 
 
-async def work(
-    settings: "Settings", *, once: bool, accounts: list[str], live: bool
-) -> tuple[int, dict[str, Any]]:
+async def work(settings: "Settings", *, once: bool, accounts: list[str], live: bool) -> tuple[int, dict[str, Any]]:
     """Run a worker to its end; return the exit code and what `--json` shows."""
     from bulkreset.cli.live import LiveView
     from bulkreset.intake.orders_by_sql import OrdersBySql

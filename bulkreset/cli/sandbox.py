@@ -86,7 +86,13 @@ def _tenants(plan: str, zendesk_plan: str, users: int) -> "list[TenantSpec]":
     generate = {"count": users}
     return [
         parse_spec(
-            {"name": "zoom", "provider": "zoom", "limit": int(rate.calls), "daily": rate.daily, "generate": generate}
+            {
+                "name": "zoom",
+                "provider": "zoom",
+                "limit": int(rate.calls),
+                "daily": rate.daily,
+                "generate": generate,
+            }
         ),
         parse_spec(
             {

@@ -43,7 +43,6 @@ class Roster:
 
     def __init__(self, name: str = "the users file") -> None:
         self._name = name
-        self._added = 0
         self._asked = False
         self._wanted: int | None = None  # None: not counted since the last line came
         self.total = 0
@@ -56,11 +55,10 @@ class Roster:
             self._db.executescript(_TABLES)
 
     def add(self, lines: Iterable[UserLine]) -> None:
-        """Take up users; what was taken up stays also where the lines end in an error."""
+        """Take up users."""
         self._wanted = None
         with _disk_errors():
-            added = self._db.executemany("INSERT INTO line VALUES (?, ?, ?)", map(_keyed, lines))
-        self._added += added.rowcount
+            self._db.executemany("INSERT INTO line VALUES (?, ?, ?)", map(_keyed, lines))
 
     def exclude(self, lines: Iterable[UserLine]) -> None:
         """Take up people who must not be reset; a line with both names excludes whoever has either."""
@@ -103,9 +101,10 @@ class Roster:
         the users, one being named by id and the other by address.
         """
         assert not self.sha256, "a roster is frozen once"
-        if not self._added:
-            raise InputError(f"{self._name}: names no users")
         with _disk_errors():
+            lines = self._count("SELECT count(*) FROM line")
+            if not lines:
+                raise InputError(f"{self._name}: names no users")
             for statement in _MERGE:
                 self._db.execute(statement)
             people = self._count("SELECT count(*) FROM person")
@@ -113,7 +112,7 @@ class Roster:
             self._refuse_undecided(ids_required=ids_required)
             if not ids_required:
                 self._db.execute("UPDATE person SET resolved = 1 WHERE NOT resolved")
-        self.duplicates = self._added - people
+        self.duplicates = lines - people
         self.total = people - self.excluded
         if not self.total:
             raise InputError(f"all {people} users of {self._name} are excluded; nothing is left to reset")
@@ -205,7 +204,7 @@ _TABLES: Final = """
         GROUP BY user_id HAVING max(email) IS NULL;
     CREATE VIEW undecided_email AS
         SELECT email FROM excluded WHERE user_id IS NULL AND EXISTS (SELECT 1 FROM nameless)
-        EXCEPT SELECT email FROM line;
+        EXCEPT SELECT email FROM line WHERE user_id IS NOT NULL;
     BEGIN;
 """
 
@@ -258,7 +257,7 @@ _EXCLUDE: Final = """
 _UNDECIDED_IDS: Final = """
     SELECT count(*) FROM (
         SELECT user_id FROM excluded WHERE email IS NULL AND EXISTS (SELECT 1 FROM person WHERE NOT resolved)
-        EXCEPT SELECT user_id FROM line
+        EXCEPT SELECT user_id FROM line WHERE email IS NOT NULL
         EXCEPT SELECT user_id FROM listed
     )
 """

@@ -21,7 +21,6 @@ from typing import Final, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -166,7 +165,7 @@ async def open_transport(
         yield kind(session, trust_env=trust_env)
 
 
-async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request and name a failure by when it happened, out of reach of the session's own retry."""
     fault: NoAnswer
     try:

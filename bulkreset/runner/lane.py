@@ -26,7 +26,7 @@ from bulkreset.model import Claim, Outcome, Quota, Result, Verdict
 from bulkreset.providers.base import Provider
 from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff, decide
-from bulkreset.runner.recorder import Recorder
+from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
 from bulkreset.store import batches, queue
 from bulkreset.store.engine import Store
@@ -79,6 +79,8 @@ class Lane:
         self._filled = asyncio.Event()  # the buffer holds a claim
         self._low = asyncio.Event()  # the buffer wants more
         self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
+        self._claiming = False
+        self._drops = 0  # how often the buffer was emptied by a pause, a halt, a refused login or a stop
         self._hungry = False  # the last claim was cut short by the buffer, not by slots or tasks
         self._finding = 0  # the recorder's number of our last pause or halt
         # Database time minus monotonic time; the machine's clock stands in until the first claim.
@@ -86,6 +88,7 @@ class Lane:
         self._policy_doubted = False
         self._policy_read_at = -math.inf
         self._login_failures = 0
+        self._login = 0  # which login calls carry: one more after each refusal of the current one
         self.lease = (
             HORIZON + timedelta(microseconds=self._spacing.grace_us) + context.http_timeout + _LEASE_MARGIN
         )
@@ -93,7 +96,7 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether nothing is claimed, waiting or in flight."""
-        return not self._buffer and not self._in_flight
+        return not self._claiming and not self._buffer and not self._in_flight
 
     async def run(self) -> None:
         """Work until `stop`; then release what was not sent and wait for what was."""
@@ -116,17 +119,23 @@ class Lane:
 
     async def step(self) -> float:
         """Claim once, if there is reason to, and return how many seconds until the next look is worth it."""
-        most = self._wanted()
         recorder = self._context.recorder
         if self._finding > recorder.saved:
             return 0.02  # a pause or halt of ours is not in the quota row yet, so the row cannot be trusted
+        most = self._wanted()
         if not recorder.ready or most <= 0:
             return 0.25
-        if not await self._prepared():
-            return self._context.poll_interval
-        claimed = await self._claim(most)
+        drops = self._drops
+        self._claiming = True
+        try:
+            claimed = await self._claim(most) if await self._prepared() else None
+        finally:
+            self._claiming = False
         if claimed is None:
             return self._context.poll_interval
+        if drops != self._drops:
+            self._release(claimed.claims, "the buffer was emptied while they were claimed")
+            return 0.02
         if claimed.clock_doubt * US > max(self._spacing.spread_us, 1000):
             self._release(claimed.claims, "the database's clock could not be read closely enough")
             return 0.1
@@ -266,7 +275,7 @@ class Lane:
     async def _send(self, claim: Claim) -> None:
         """Send one call, once, and hand its result on."""
         auth = self.provider.auth
-        generation = auth.generation
+        generation, login = auth.generation, self._login
         try:
             call = self.provider.set_password(claim.user_ref, claim.password)
         except ValueError as error:
@@ -286,7 +295,14 @@ class Lane:
             mask = (claim.password.reveal(), *auth.secrets())
             verdict = self.provider.classify(answer, now=self._at(monotonic()), mask=mask)
         ended = monotonic()
-        self._judge(claim, verdict, sent_at, self._at(ended), round((ended - started) * 1000), generation)
+        latency_ms = round((ended - started) * 1000)
+        stale = login != self._login  # refused already for an earlier call, and replaced since
+        if verdict.outcome is Outcome.UNAUTHORIZED and not stale:
+            self._login += 1
+            auth.invalidate(generation)
+            # Nothing leaves without a login; the claimer gets a fresh one before it claims again.
+            self._drop(why="the login was refused")
+        self._judge(claim, verdict, sent_at, self._at(ended), latency_ms, stale=stale)
 
     def _judge(
         self,
@@ -295,13 +311,10 @@ class Lane:
         sent_at: datetime | None,
         closed_at: datetime,
         latency_ms: int,
-        generation: int,
+        *,
+        stale: bool,
     ) -> None:
-        auth = self.provider.auth
-        stale = generation != auth.generation
-        if verdict.outcome is Outcome.UNAUTHORIZED:
-            auth.invalidate(generation)
-        elif verdict.outcome is Outcome.POLICY_REJECTED:
+        if verdict.outcome is Outcome.POLICY_REJECTED:
             self._policy_doubted = True
         self._close(claim, verdict, sent_at, closed_at, latency_ms)
         asked = self._watch.see(verdict, batch_id=claim.batch_id, sent_at=sent_at, now=closed_at, stale=stale)
@@ -316,6 +329,11 @@ class Lane:
         self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, latency_ms: int | None
     ) -> None:
         decision = decide(claim, verdict, now=closed_at, jitter=random.random())  # noqa: S311
+        if decision.due_at is not None:
+            # Have another look when this falls due, where that is sooner than the next poll.
+            wait = max(0.0, (decision.due_at - closed_at).total_seconds()) + 2 * GATHER_S
+            if wait < self._context.poll_interval:
+                asyncio.get_running_loop().call_later(wait, self._low.set)
         self._context.recorder.put(Closing(Result(claim, verdict, sent_at, closed_at, latency_ms), decision))
 
     def _release(self, claims: Iterable[Claim], why: str) -> None:
@@ -325,7 +343,8 @@ class Lane:
             self._close(claim, Verdict(Outcome.RELEASED, message=why), None, now, None)
 
     def _drop(self, batch_id: int | None = None, why: str = "the runner is stopping") -> None:
-        """Empty the buffer (of one batch, where given) without sending."""
+        """Empty the buffer (of one batch, where given) without sending, and spoil a claim that is under way."""
+        self._drops += 1
         held, self._buffer = self._buffer, deque()
         dropped: list[tuple[Claim, float]] = []
         for item in held:

@@ -11,8 +11,9 @@ from bulkreset.store.engine import Store
 from bulkreset.store.queue import Closing, Ledger
 from bulkreset.store.quotas import Halt, Pause
 
-# A commit is a wait for the disk; gathering results this long costs nothing but a later row.
-_GATHER_S: Final = 0.1
+GATHER_S: Final = 0.1
+"""How long results are gathered: a commit is a wait for the disk, and a later row costs nothing."""
+
 _ENOUGH: Final = 250
 _MOST_AT_ONCE: Final = 1_000
 _WAITING_LIMIT: Final = 5_000
@@ -33,17 +34,18 @@ class Recorder:
         self._failing = False
         self._stopping = False
         self._put = 0
+        self._being_saved = 0
         self.saved = 0  # pauses and halts up to this number of `put` are in the database
 
     @property
     def ready(self) -> bool:
         """Whether results can be saved and few enough are waiting."""
-        return not self._failing and len(self._ledger.closings) < _WAITING_LIMIT
+        return not self._failing and self.waiting < _WAITING_LIMIT
 
     @property
     def waiting(self) -> int:
         """How many results are not saved yet."""
-        return len(self._ledger.closings)
+        return len(self._ledger.closings) + self._being_saved
 
     def put(
         self,
@@ -90,7 +92,7 @@ class Recorder:
         await self._some.wait()
         if not self._enough.is_set() and not self._stopping:
             gathering = asyncio.ensure_future(self._enough.wait())
-            await asyncio.wait([gathering], timeout=_GATHER_S)
+            await asyncio.wait([gathering], timeout=GATHER_S)
             gathering.cancel()
         await self._write()
 
@@ -104,7 +106,9 @@ class Recorder:
             self._some.clear()
             self._enough.clear()
         if taken:
+            self._being_saved = len(taken.closings)
             await self._save(taken)
+            self._being_saved = 0
         self.saved = put
         if not self._ledger:
             self._saved.set()

@@ -25,6 +25,7 @@ APPLIED_BY_DEFAULT: Final[Mapping[str, bool]] = {
     "403": False,
     "408": False,
     "409": False,
+    "answer": False,
 }
 FORMS: Final = frozenset({"seconds", "http_date", "iso"})
 REASONS: Final[Mapping[int, str]] = {
@@ -53,7 +54,8 @@ class FaultRule:
     users: tuple[str, ...] | None = None
     times: int | None = None
     on: Scope = "writes"
-    status: int = 500  # of "5xx"
+    status: int = 500  # of "5xx" and "answer"
+    body: str = ""  # of "answer": to the letter, JSON as far as its Content-Type goes
     html: bool = False  # of "5xx": an HTML body in place of JSON
     applied: bool = False  # whether the write stands behind the failed answer
     seconds: float = 1.0  # of "slow"
@@ -109,11 +111,15 @@ class FaultScript:
         return None
 
 
-def plain_reply(rule: FaultRule, json_type: str, error: bytes, now: str) -> Reply:
+def plain_reply(  # noqa: PLR0911  (one return a kind)
+    rule: FaultRule, json_type: str, error: bytes, now: str
+) -> Reply:
     """Build the answer of the kinds that look alike at both providers; `error` is the provider's JSON body.
 
     `now` is the Retry-After header's text for "503_retry_after".
     """
+    if rule.kind == "answer":
+        return Reply(rule.status, rule.body.encode(), {"Content-Type": json_type}, rule.status)
     if rule.kind == "malformed":
         return Reply(200, b'{"status":"succ', {"Content-Type": json_type})
     if rule.kind == "malformed_error":
@@ -173,7 +179,7 @@ def _check(rule: FaultRule) -> None:
         raise SpecError(f"every: {rule.every} is below 1")
     if rule.share is not None and rule.every is not None:
         raise SpecError("share: and every: choose one")
-    if not 500 <= rule.status <= 599:
+    if rule.kind != "answer" and not 500 <= rule.status <= 599:
         raise SpecError(f"status: {rule.status} is not from 500 to 599")
     if rule.form not in FORMS:
         raise SpecError(f"form: {rule.form!r} is none of {', '.join(sorted(FORMS))}")

@@ -36,9 +36,7 @@ def taken(rate, sequence):
     tat, now, slots = 0, 1_700_000_000 * US, []
     for passed, most, horizon in sequence:
         now += passed
-        found = free_slots(
-            tat_us=tat, now_us=now, spacing=spacing, lead_us=40_000, horizon_us=horizon, most=most
-        )
+        found = free_slots(tat_us=tat, now_us=now, spacing=spacing, lead_us=40_000, horizon_us=horizon, most=most)
         if found:
             tat = found.stop
         slots += found
@@ -68,9 +66,7 @@ def test_a_claim_keeps_to_its_bounds(rate, most, idle):
     """No claim gets more slots than it asked for, none before its lead and none at or past its horizon."""
     spacing = Spacing.of(rate)
     now = 1_700_000_000 * US
-    found = free_slots(
-        tat_us=now - idle, now_us=now, spacing=spacing, lead_us=40_000, horizon_us=US, most=most
-    )
+    found = free_slots(tat_us=now - idle, now_us=now, spacing=spacing, lead_us=40_000, horizon_us=US, most=most)
     assert 1 <= len(found) <= most
     assert all(now + 40_000 <= slot < now + US for slot in found)
 
@@ -98,9 +94,7 @@ def test_a_clock_set_back_costs_one_window_and_not_an_hour():
     """A line of time that lies an hour ahead is not waited for, and still no window can be crossed."""
     spacing = Spacing.of(Rate(20, SECOND))
     now = 1_700_000_000 * US
-    found = free_slots(
-        tat_us=now + 3600 * US, now_us=now, spacing=spacing, lead_us=0, horizon_us=2 * US, most=5
-    )
+    found = free_slots(tat_us=now + 3600 * US, now_us=now, spacing=spacing, lead_us=0, horizon_us=2 * US, most=5)
     assert found.start == now + spacing.window_us
 
 

@@ -176,7 +176,7 @@ async def test_silence_after_sending_is_unclear(raw_server, sent):
 
     async with (
         raw_server(behave) as server,
-        open_transport(WriteTransport, total_timeout=timedelta(seconds=0.05)) as quick,
+        open_transport(WriteTransport, total_timeout=timedelta(seconds=0.25)) as quick,
     ):
         with pytest.raises(Unclear) as caught:
             await quick.send(write(server.url), HEADERS)
@@ -195,7 +195,7 @@ async def test_waiting_in_vain_for_a_connection_is_surely_not_sent(raw_server):
 
     async with (
         raw_server(behave) as server,
-        open_transport(WriteTransport, connections=1, connect_timeout=timedelta(seconds=0.05)) as narrow,
+        open_transport(WriteTransport, connections=1, connect_timeout=timedelta(seconds=0.25)) as narrow,
     ):
         first = asyncio.create_task(narrow.send(write(server.url), HEADERS))
         await arrived.wait()

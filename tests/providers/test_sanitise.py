@@ -43,3 +43,12 @@ def test_what_is_kept_can_be_stored_and_shown(text):
     assert len(kept) <= MESSAGE_LIMIT
     kept.encode()
     assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in kept)
+
+
+@given(
+    st.text(min_size=4),
+    st.sampled_from([str, lambda secret: json.dumps(secret)[1:-1], html.escape, quote_plus]),
+)
+def test_no_secret_survives_in_a_form_it_may_be_echoed_in(secret, spell):
+    """Any secret is masked in any usual spelling, whatever characters it is made of."""
+    assert sanitise(f"[{spell(secret)}]", [secret]) == f"[{MASK}]"

@@ -1,0 +1,202 @@
+"""Real processes, real signals, every fault: whatever happens, the books agree with the truth."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from installation import Installation, check_books
+
+from bulkreset.sandbox import Sandbox, generated_user, parse_rule
+
+KILLS = int(os.environ.get("BULKRESET_CHAOS_KILLS", "50"))
+SEED = int(os.environ.get("BULKRESET_CHAOS_SEED", "0")) or random.randrange(1, 10**6)
+USERS = 1_500
+KINDS = {"admin": 10, "sso": 10, "pending": 5, "missing": 5}
+FAULTS = [
+    {"kind": "5xx", "status": 500, "share": 0.025},
+    {"kind": "5xx", "status": 502, "share": 0.025, "applied": True},
+    {"kind": "slow", "seconds": 0.3, "share": 0.05},
+    {"kind": "hang", "share": 0.025},
+    {"kind": "hang", "share": 0.025, "applied": True},
+    {"kind": "apply_drop", "share": 0.05},
+    {"kind": "reset", "share": 0.05},
+    {"kind": "malformed", "share": 0.05},
+    {"kind": "malformed_error", "share": 0.05},
+    {"kind": "wrong_type", "share": 0.05},
+]
+
+
+@pytest.fixture
+async def sandbox():
+    sandbox = Sandbox()
+    await sandbox.start()
+    yield sandbox
+    await sandbox.stop()
+
+
+class Runner:
+    """The hooked program as a process; always ended by its own id."""
+
+    def __init__(self, installation, *arguments):
+        self.journal = installation.folder / "journal"
+        self._command = [
+            sys.executable,
+            str(Path(__file__).with_name("hooked_runner.py")),
+            str(self.journal),
+            "--config",
+            str(installation.config),
+            "run",
+            *arguments,
+        ]
+        self.process = None
+
+    async def __aenter__(self):
+        environment = {**os.environ, "BULKRESET_LOG_LEVEL": "error"}
+        self.process = await asyncio.create_subprocess_exec(
+            *self._command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        return self
+
+    async def __aexit__(self, *_):
+        if self.process.returncode is None:
+            self.process.kill()
+        self.errors = (await self.process.stderr.read()).decode()
+        await self.process.wait()
+
+
+async def until(condition, seconds):
+    """Wait until a condition of the in-process sandbox holds; give up after so many seconds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def calls_in(tenant):
+    return len(tenant.log.calls)
+
+
+async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox):
+    """Killed at random moments with each fault on 5 % of calls: every user ends right, once, with one password."""
+    print(f"seed {SEED}: repeat with BULKRESET_CHAOS_SEED={SEED}")
+    rng = random.Random(SEED)
+    tenant = sandbox.add(
+        {
+            "name": "zoom",
+            "provider": "zoom",
+            "seed": SEED,
+            "latency_ms": 20,
+            "generate": {"count": USERS, "kinds": KINDS},
+        }
+    )
+    tenant.faults.add([parse_rule(rule) for rule in FAULTS])
+    installation = Installation(tmp_path, sandbox.url)
+    installation.http = "total_timeout = 0.8\nconnect_timeout = 0.5"
+    installation.zoom("zoom", requests_per_second=120)
+    placed = await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, USERS + 1)])
+
+    for _ in range(KILLS):
+        before = calls_in(tenant)
+        async with Runner(installation) as runner:
+            # From before the first call of this life to well into its sending and recording.
+            if rng.random() < 0.8:
+                with contextlib.suppress(TimeoutError):  # all that is left may be due later
+                    await until(lambda before=before: calls_in(tenant) > before, 10)
+            await asyncio.sleep(rng.uniform(0, 0.6))
+            runner.process.send_signal(signal.SIGKILL)
+        assert runner.process.returncode == -signal.SIGKILL, runner.errors
+
+    tenant.faults.clear()
+    async with Runner(installation, "--once") as runner:
+        async with asyncio.timeout(180):
+            await runner.process.wait()
+    assert runner.process.returncode == 3, runner.errors
+
+    tasks = check_books(installation, tenant)
+    batch = await installation.batch(placed.id)
+    assert batch.state == "done"
+    assert batch.counts["succeeded"] + batch.counts["failed"] + batch.counts["skipped"] == USERS
+    expected = {
+        "admin": "skipped",
+        "sso": "skipped",
+        "pending": "skipped",
+        "missing": "failed",
+        "normal": "succeeded",
+    }
+    index = 0
+    for kind, count in [*KINDS.items(), ("normal", USERS - sum(KINDS.values()))]:
+        for _ in range(count):
+            index += 1
+            email = generated_user("zoom", index).email
+            assert tasks[email][2] == expected[kind], (email, kind, tasks[email])
+
+    journal = dict(line.split() for line in runner.journal.read_text().splitlines())
+    made = defaultdict(set)
+    for call in tenant.log.calls:
+        if call.password_sha256:
+            made[call.ref].add(call.password_sha256)
+    for user in tenant.users:
+        if tasks[user.email][2] != "succeeded":
+            continue
+        # Nothing was refused in this run, so a second password could only come from an unclear end.
+        assert made[user.email] == {user.password_sha256}, (
+            f"{user.email} was given {len(made[user.email])} passwords"
+        )
+        assert user.password_sha256 in journal.values()
+    kills = installation.query("SELECT count(*) FROM attempt WHERE message LIKE 'the runner was lost%'")[0][0]
+    confirmed = batch.outcomes.get("confirmed", 0)
+    print(f"{KILLS} kills, {calls_in(tenant)} calls, {kills} attempts rescued, {confirmed} confirmed")
+    assert kills > 0
+    assert confirmed > 0
+
+
+async def test_the_second_signal_ends_at_once_and_loses_nothing(tmp_path, sandbox):
+    """SIGTERM twice while calls hang: the process is gone at once, and the next run finishes the work."""
+    tenant = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 60}})
+    tenant.faults.add([parse_rule({"kind": "hang", "applied": True})])
+    installation = Installation(tmp_path, sandbox.url)
+    installation.http = "total_timeout = 60\nconnect_timeout = 0.5"
+    installation.zoom("zoom", requests_per_second=200)
+    placed = await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, 61)])
+    async with Runner(installation) as runner:
+        await until(lambda: sum(user.applied for user in tenant.users) >= 20, 20)
+        runner.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        assert runner.process.returncode is None
+        runner.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await runner.process.wait()
+    assert runner.process.returncode == 128 + signal.SIGTERM
+    tenant.faults.clear()
+    async with Runner(installation, "--once") as runner:
+        async with asyncio.timeout(60):
+            await runner.process.wait()
+    batch = await installation.batch(placed.id)
+    assert batch.counts["succeeded"] == 60
+    assert batch.outcomes["confirmed"] >= 20
+    check_books(installation, tenant)
+
+
+async def test_one_signal_ends_gracefully_with_nothing_unknown(tmp_path, sandbox):
+    """SIGTERM in mid-run: exit 4, nothing running, no attempt open or unknown."""
+    tenant = sandbox.add({"name": "zoom", "provider": "zoom", "latency_ms": 100, "generate": {"count": 500}})
+    installation = Installation(tmp_path, sandbox.url)
+    installation.http = "total_timeout = 5"
+    installation.zoom("zoom", requests_per_second=100)
+    await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, 501)])
+    async with Runner(installation) as runner:
+        await until(lambda: calls_in(tenant) >= 50, 20)
+        runner.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            await runner.process.wait()
+    assert runner.process.returncode == 4, runner.errors
+    assert installation.query("SELECT count(*) FROM task WHERE state = 'running'") == [(0,)]
+    assert installation.query("SELECT count(*) FROM attempt WHERE closed_at IS NULL OR outcome = 'unknown'") == [
+        (0,)
+    ]
+    check_books(installation, tenant)

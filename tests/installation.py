@@ -1,0 +1,187 @@
+"""A folder with a configuration, a key and a database, as `bulkreset init` makes it, for an in-process run."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+from bulkreset.cli.context import master_key, transport
+from bulkreset.config import load
+from bulkreset.intake.order import Order, chunks, place
+from bulkreset.intake.orders_by_sql import OrdersBySql
+from bulkreset.intake.users_file import user_line
+from bulkreset.passwords.keyfile import write_key_file
+from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.worker import Worker
+from bulkreset.store import batches
+from bulkreset.store.engine import open_store, sync_url
+from bulkreset.store.migrate import upgrade
+
+
+async def nobody():
+    return
+    yield
+
+
+class Installation:
+    """Where a test's runner lives; `url` is the sandbox's."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.config = folder / "config.toml"
+        self.database = folder / "bulkreset.db"
+        self._head = '[database]\nurl = "sqlite:///bulkreset.db"\n[passwords]\nkey = { file = "bulkreset.key" }\n'
+        self._accounts: dict[str, str] = {}
+        self.http = "total_timeout = 1.0\nconnect_timeout = 0.5"
+        self.runner = "poll_interval = 0.2"
+        self.write()
+        write_key_file(folder / "bulkreset.key")
+        settings = load(self.config)
+        upgrade(sync_url(settings.database.url, settings.base))
+
+    def zoom(self, name="zoom", **keys):
+        """Add an account at the Zoom tenant of the same name."""
+        self._secret(f"{name}.secret", "sandbox-client-secret")
+        self._accounts[name] = self._table(
+            name,
+            {
+                "provider": "zoom",
+                "share": 1.0,
+                "account_id": "sandbox-account-id",
+                "client_id": "sandbox-client-id",
+                "api_url": f"{self.url}/{name}/v2",
+                "oauth_url": f"{self.url}/{name}/oauth/token",
+                **keys,
+            },
+            f'client_secret = {{ file = "{name}.secret" }}',
+        )
+        self.write()
+
+    def zendesk(self, name="zendesk", **keys):
+        """Add an account at the Zendesk tenant of the same name."""
+        self._secret(f"{name}.secret", "sandbox-api-token")
+        self._accounts[name] = self._table(
+            name,
+            {
+                "provider": "zendesk",
+                "share": 1.0,
+                "email": "admin@example.com",
+                "api_url": f"{self.url}/{name}",
+                **keys,
+            },
+            f'api_token = {{ file = "{name}.secret" }}',
+        )
+        self.write()
+
+    def write(self):
+        """Write the configuration file."""
+        self.config.write_text(
+            "\n".join([self._head, "[http]", self.http, "[runner]", self.runner, *self._accounts.values()])
+        )
+
+    async def order(self, account, users, *, excluded=(), not_before=None, incident="INC-1"):
+        """Order a batch; return what `batch create` reports."""
+        settings = load(self.config)
+        store = await open_store(settings.database.url, settings.base)
+        lines = [user_line(text, n, "users") for n, text in enumerate(users, 1)]
+        out = [user_line(text, n, "excluded") for n, text in enumerate(excluded, 1)]
+        try:
+            async with transport(WriteTransport, settings) as way:
+                return await place(
+                    store,
+                    settings,
+                    way,
+                    master_key(settings),
+                    Order(account, incident, "a test", "tester", not_before),
+                    users=chunks(lines),
+                    excluded=chunks(out) if out else nobody(),
+                )
+        finally:
+            await store.close()
+
+    async def run(self, *, once=True, accounts=(), meanwhile=None, keyring=None):
+        """Run a worker in this process to its end; `meanwhile` is a coroutine function given the worker."""
+        import asyncio
+
+        settings = load(self.config)
+        store = await open_store(settings.database.url, settings.base)
+        try:
+            async with transport(WriteTransport, settings) as way:
+                master = master_key(settings)
+                worker = Worker(
+                    store,
+                    settings,
+                    way,
+                    master,
+                    name="test:1",
+                    once=once,
+                    accounts=accounts,
+                    chores=[OrdersBySql(store, settings, way, master)],
+                )
+                if meanwhile is None:
+                    return await worker.run()
+                running = asyncio.create_task(worker.run())
+                await meanwhile(worker)
+                return await running
+        finally:
+            await store.close()
+
+    async def batch(self, batch_id):
+        """Return a batch as `batch show` has it."""
+        settings = load(self.config)
+        store = await open_store(settings.database.url, settings.base)
+        try:
+            return await batches.get(store, batch_id)
+        finally:
+            await store.close()
+
+    async def with_store(self, act):
+        """Call `act(store)` on the open database."""
+        settings = load(self.config)
+        store = await open_store(settings.database.url, settings.base)
+        try:
+            return await act(store)
+        finally:
+            await store.close()
+
+    def query(self, sql, *parameters):
+        """Ask the database file directly, as an auditor would."""
+        connection = sqlite3.connect(self.database)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+    def _table(self, name, keys, *lines):
+        def value(item):
+            return f'"{item}"' if isinstance(item, str) else str(item)
+
+        return "\n".join([f"[accounts.{name}]", *(f"{k} = {value(v)}" for k, v in keys.items()), *lines])
+
+    def _secret(self, name, text):
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+
+
+def check_books(installation, tenant):
+    """Hold the database against the sandbox's own record: every call audited, one final state, the last word right.
+
+    Works on a `Tenant` of an in-process sandbox. Returns the tasks by user reference.
+    """
+    rows = installation.query("SELECT id, user_ref, state, outcome, attempt, sealed FROM task")
+    attempts = set(installation.query("SELECT task_id, n FROM attempt"))
+    seen = Counter()
+    for call in tenant.log.calls:
+        if call.method != "PUT" and call.method != "POST" or not call.path.endswith("/password"):
+            continue
+        _, task_id, n = map(int, call.request_id.split("-"))
+        seen[task_id, n] += 1
+        assert (task_id, n) in attempts, f"call {call.request_id} has no attempt"
+    assert max(seen.values(), default=1) == 1, "an attempt was sent twice"
+    for row in rows:
+        if row[2] not in ("pending", "running"):
+            assert row[5] is None, "a final task still holds a sealed password"
+    total = installation.query("SELECT sum(total) FROM batch")[0][0]
+    assert len(rows) == total
+    return {row[1]: row for row in rows}

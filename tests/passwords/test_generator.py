@@ -1,0 +1,157 @@
+"""Passwords out of random bytes."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkreset.errors import ProviderRefused
+from bulkreset.passwords import generator
+from bulkreset.passwords.generator import ALPHABET, DIGITS, LOWER, PREFERRED_LENGTH, SPECIALS, UPPER, generate
+from bulkreset.passwords.policy import LONGEST, STRONGEST, Policy, longest_run
+
+ZOOM = Policy(8, 31, letter=True, digit=True, special=False, upper_and_lower=True, max_run=3, source="zoom")
+
+
+def seeded(seed=0):
+    return random.Random(seed).randbytes
+
+
+@st.composite
+def possible_policies(draw):
+    max_length = draw(st.integers(4, 300))
+    return Policy(
+        min_length=draw(st.integers(0, min(max_length, LONGEST))),
+        max_length=max_length,
+        letter=draw(st.booleans()),
+        digit=draw(st.booleans()),
+        special=draw(st.booleans()),
+        upper_and_lower=draw(st.booleans()),
+        max_run=draw(st.integers(2, 9)),
+    )
+
+
+@given(possible_policies(), st.integers(0, 2**32), st.lists(st.text(max_size=12), max_size=3))
+def test_every_password_meets_its_policy(policy, seed, taboo):
+    """Whatever an account asks for and whoever the user is, no rule is broken."""
+    password = generate(policy, seeded(seed), taboo).reveal()
+    assert policy.violations(password, taboo) == []
+    assert len(password) == min(max(PREFERRED_LENGTH, policy.min_length), policy.max_length)
+
+
+@given(possible_policies(), st.integers(0, 2**32))
+def test_every_password_is_stronger_than_its_policy(policy, seed):
+    """All four classes and no run of three, whatever little the account asks for."""
+    password = set(generate(policy, seeded(seed)).reveal())
+    assert all(password & set(kind) for kind in (UPPER, LOWER, DIGITS, SPECIALS))
+    assert longest_run(generate(policy, seeded(seed)).reveal()) <= 2
+
+
+@given(st.integers(1, 31), st.integers(0, 2**32))
+def test_not_even_a_pair_where_none_is_allowed(length, seed):
+    """The hardest rule about runs is kept too."""
+    policy = Policy(length, length, letter=False, digit=False, special=False, upper_and_lower=False, max_run=1)
+    assert longest_run(generate(policy, seeded(seed)).reveal()) == 1
+
+
+@pytest.mark.parametrize(("length", "both"), [(1, False), (2, True), (3, True)])
+def test_a_password_too_short_for_all_classes_has_those_asked_for(length, both):
+    """In three characters or fewer only what the account asks for is put."""
+    policy = Policy(1, length, letter=True, digit=length == 3, special=False, upper_and_lower=both, max_run=2)
+    for seed in range(50):
+        assert policy.violations(generate(policy, seeded(seed)).reveal()) == []
+
+
+def test_the_same_bytes_give_the_same_password():
+    """Nothing but the bytes and the policy goes into a password."""
+    assert generate(ZOOM, seeded(5)).reveal() == generate(ZOOM, seeded(5)).reveal()
+    assert generate(ZOOM, seeded(5)).reveal() != generate(ZOOM, seeded(6)).reveal()
+
+
+def test_a_draw_with_a_piece_of_the_name_is_thrown_away():
+    """The password that these bytes would give is not given to the user whose name it holds."""
+    first = generate(STRONGEST, seeded(1)).reveal()
+    for piece in (first[:3].swapcase(), first[10:14], first[-3:].upper()):
+        other = generate(STRONGEST, seeded(1), ["nobody", piece]).reveal()
+        assert other != first
+        assert piece.lower() not in other.lower()
+    assert generate(STRONGEST, seeded(1), [first[:2], ""]).reveal() == first
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(
+            40,
+            31,
+            letter=True,
+            digit=True,
+            special=True,
+            upper_and_lower=True,
+            max_run=2,
+            source="the Zoom account",
+        ),
+        Policy(
+            8,
+            31,
+            letter=True,
+            digit=True,
+            special=True,
+            upper_and_lower=True,
+            max_run=0,
+            source="the Zoom account",
+        ),
+    ],
+)
+def test_an_impossible_policy_is_refused(policy):
+    """A contradiction ends in one clear line and not in an endless search."""
+    with pytest.raises(ProviderRefused, match=r"no password can meet.*the Zoom account.*change the policy there"):
+        generate(policy, seeded())
+
+
+def test_bytes_that_never_fit_are_given_up(monkeypatch):
+    """A broken source of randomness ends in an error, too."""
+    monkeypatch.setattr(generator, "_DRAWS", 100)
+    with pytest.raises(ProviderRefused, match="none of 100 random ones does"):
+        generate(STRONGEST, bytes)
+
+
+def test_the_alphabet_is_64_harmless_characters():
+    """Nothing that reads like another, and nothing that JSON, forms, CSV or a shell's quotes stumble over."""
+    assert len(set(ALPHABET)) == len(ALPHABET) == 64
+    assert not set(ALPHABET) & set("Il1O0")
+    assert not set(ALPHABET) & set("\"'\\`,;&%+=<>@-_/ ")
+
+
+def test_every_character_stands_for_the_same_number_of_bytes():
+    """All 256 bytes fall on the 64 characters four times each: no character is favoured."""
+    assert Counter(generator._BY_BYTE) == dict.fromkeys(ALPHABET.encode(), 4)
+
+
+def test_characters_come_up_equally_often():
+    """Over many passwords the characters of each class pass a chi-square test at its 99.9 % bound."""
+    rng = seeded(20)
+    seen = Counter("".join(generate(ZOOM, rng).reveal() for _ in range(4_000)))
+    # The rules about runs touch letters unequally ('s' has more neighbours than 'z'): only these are exchangeable.
+    for kind, bound in ((SPECIALS, 22.46), (DIGITS, 24.32)):
+        expected = sum(seen[c] for c in kind) / len(kind)
+        assert sum((seen[c] - expected) ** 2 / expected for c in kind) < bound
+    for c in ALPHABET:
+        assert 0.9 < seen[c] / (4_000 * PREFERRED_LENGTH / 64) < 1.15
+
+
+def test_a_class_is_not_tied_to_a_place():
+    """Each class comes up at each place of the password."""
+    rng = seeded(3)
+    passwords = [generate(ZOOM, rng).reveal() for _ in range(500)]
+    for place in range(PREFERRED_LENGTH):
+        here = {password[place] for password in passwords}
+        assert all(here & set(kind) for kind in (UPPER, LOWER, DIGITS, SPECIALS))
+
+
+def test_the_password_comes_masked():
+    """What is returned shows nothing by itself."""
+    secret = generate(STRONGEST, seeded())
+    assert secret.reveal() not in f"{secret} {secret!r}"

@@ -1,0 +1,102 @@
+"""What a run of answers does to an account."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bulkreset.model import Outcome, Verdict
+from bulkreset.runner.watch import Watch
+
+NOW = datetime(2026, 1, 31, 22, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def watch():
+    return Watch(SECOND)
+
+
+def see(watch, outcome, *, at=0.0, sent=None, batch_id=1, stale=False, **verdict):
+    now = NOW + timedelta(seconds=at)
+    sent_at = now if sent is None else NOW + timedelta(seconds=sent)
+    return watch.see(Verdict(outcome, **verdict), batch_id=batch_id, sent_at=sent_at, now=now, stale=stale)
+
+
+def test_ten_failures_in_a_row_open_the_breaker_and_each_probe_doubles_the_wait(watch):
+    """The first pause is 5 s; a probe that fails makes it 10, then 20; one answer closes it again."""
+    asked = [see(watch, Outcome.UNKNOWN, at=n) for n in range(10)]
+    assert [a.pause_until is not None for a in asked] == [False] * 9 + [True]
+    assert asked[-1].pause_until == NOW + timedelta(seconds=9 + 5)
+    assert watch.probing
+    assert see(watch, Outcome.PROVIDER_ERROR, at=20).pause_until == NOW + timedelta(seconds=20 + 10)
+    assert see(watch, Outcome.UNREACHABLE, at=40).pause_until == NOW + timedelta(seconds=40 + 20)
+    assert see(watch, Outcome.OK, at=70).pause_until is None
+    assert not watch.probing
+
+
+def test_one_answer_between_failures_keeps_the_breaker_closed(watch):
+    """Nine failures and an answer, again and again, are users, not an outage."""
+    for _ in range(5):
+        assert all(see(watch, Outcome.UNKNOWN).pause_until is None for _ in range(9))
+        see(watch, Outcome.USER_NOT_FOUND)
+
+
+def test_calls_sent_before_the_breaker_opened_do_not_open_it_further(watch):
+    """What was in flight when it opened fails too, and is no news."""
+    for _ in range(10):
+        see(watch, Outcome.UNKNOWN)
+    assert all(see(watch, Outcome.UNKNOWN, at=1, sent=-1).pause_until is None for _ in range(50))
+
+
+def test_a_429_without_a_time_waits_one_window_then_doubles_up_to_a_minute(watch):
+    """Each new refusal doubles the wait; those that left before the first was known count once."""
+    first = see(watch, Outcome.RATE_LIMITED, pauses_quota=True)
+    assert first.pause_until == NOW + SECOND
+    assert see(watch, Outcome.RATE_LIMITED, at=0.1, sent=-0.1, pauses_quota=True).pause_until is None
+    assert see(watch, Outcome.RATE_LIMITED, at=2, pauses_quota=True).pause_until == NOW + timedelta(seconds=4)
+    for n in range(3, 20):
+        asked = see(watch, Outcome.RATE_LIMITED, at=100 * n, pauses_quota=True)
+    assert asked.pause_until == NOW + timedelta(seconds=1900 + 60)
+
+
+def test_a_429_with_a_time_waits_for_it(watch):
+    """The provider's own time is taken as it is."""
+    later = NOW + timedelta(hours=5)
+    assert see(watch, Outcome.RATE_LIMITED, pauses_quota=True, retry_at=later).pause_until == later
+
+
+def test_a_429_of_one_user_pauses_nobody_else(watch):
+    """The lock of a single user is that user's alone."""
+    assert see(watch, Outcome.RATE_LIMITED, pauses_quota=False).pause_until is None
+
+
+def test_a_401_is_forgiven_once_and_then_halts(watch):
+    """One refresh and one more attempt; a refusal of the fresh login halts."""
+    assert see(watch, Outcome.UNAUTHORIZED).halt_account is None
+    assert see(watch, Outcome.UNAUTHORIZED, stale=True).halt_account is None
+    assert "fresh" in see(watch, Outcome.UNAUTHORIZED).halt_account
+
+
+def test_a_success_between_two_401s_means_two_expired_tokens(watch):
+    """A token that worked and then ended is renewed again, hour after hour."""
+    for _ in range(5):
+        assert see(watch, Outcome.UNAUTHORIZED).halt_account is None
+        see(watch, Outcome.OK)
+
+
+def test_the_first_403_halts(watch):
+    """No ten thousand refused calls."""
+    asked = see(watch, Outcome.FORBIDDEN, http_status=403, message="No permission.")
+    assert "No permission." in asked.halt_account
+
+
+def test_twenty_same_refusals_in_a_row_halt_their_batch_only(watch):
+    """The twentieth halts; a different answer for the same batch starts the count anew."""
+    for _ in range(19):
+        assert see(watch, Outcome.POLICY_REJECTED).halt_batch is None
+        see(watch, Outcome.OK, batch_id=2)
+    assert "20 users in a row" in see(watch, Outcome.POLICY_REJECTED, message="too short").halt_batch
+    for _ in range(19):
+        see(watch, Outcome.UNEXPECTED)
+    see(watch, Outcome.OK)
+    assert see(watch, Outcome.UNEXPECTED).halt_batch is None
