@@ -1,0 +1,97 @@
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bulkreset.limits.quota import Spacing
+from bulkreset.limits.rates import SECOND, Rate
+from bulkreset.model import Quota
+from bulkreset.secret import Secret
+from bulkreset.store import batches, queue
+from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store.engine import open_store, sync_url
+from bulkreset.store.migrate import upgrade
+from bulkreset.store.quotas import Window
+
+QUOTA = Quota("zoom", "medium")
+
+
+class Hand:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self):
+        self.now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+    def pass_(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+class PlainSealer:
+    """Passwords that tests can read: the n-th of a task is `pw-<task>-<n>`."""
+
+    def fresh(self, of, *, task_id, password_no, display):
+        password = f"pw-{task_id}-{password_no}"
+        return Secret(password), json.dumps([of.id, password])
+
+    def open(self, of, *, task_id, password_no, sealed):
+        batch_id, password = json.loads(sealed)
+        assert batch_id == of.id
+        return Secret(password)
+
+
+@pytest.fixture
+def hand():
+    return Hand()
+
+
+@pytest.fixture
+async def store(tmp_path, hand):
+    upgrade(sync_url("sqlite:///t.db", tmp_path))
+    store = await open_store("sqlite:///t.db", tmp_path, clock=hand)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def order(store):
+    async def make(users, *, account="zoom", not_before=None):
+        users = sorted(users)
+        new = NewBatch(
+            account=account,
+            label="medium",
+            incident="INC-1",
+            reason="a test",
+            requested_by="tester",
+            not_before=not_before,
+            roster_sha256=hashlib.sha256("".join(f"{u}\n" for u in users).encode()).hexdigest(),
+            total=len(users),
+            excluded=0,
+            duplicates=0,
+            policy="{}",
+            wrapped_key="key",
+        )
+        async with store.write() as conn:
+            return await batches.create(conn, new, [[RosterEntry(u, u) for u in users]], now=await store.now(conn))
+
+    return make
+
+
+@pytest.fixture
+def claim(store):
+    async def make(most=100, *, rate=1000, which=QUOTA, lease=30.0, horizon=1.0):
+        return await queue.claim(
+            store,
+            which,
+            Spacing.of(Rate(rate, SECOND)),
+            sealer=PlainSealer(),
+            worker="w1",
+            window=Window(timedelta(0), timedelta(seconds=horizon)),
+            most=most,
+            lease=timedelta(seconds=lease),
+        )
+
+    return make

@@ -1,0 +1,253 @@
+"""Claim, record, rescue: the heart of the promises, one statement at a time."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from bulkreset.errors import StoreError
+from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.store import batches, queue
+from bulkreset.store.queue import UNCLEAR_LIMIT, Closing, Ledger
+from bulkreset.store.quotas import Halt, Pause
+
+QUOTA = Quota("zoom", "medium")
+
+
+def closing(claim, outcome, state, at, *, due_at=None, keep=False, **counters):
+    decision = Decision(state, outcome, due_at, keep_password=keep, **counters)
+    return Closing(Result(claim, Verdict(outcome, http_status=204), at, at, 5), decision)
+
+
+async def rows(store, sql):
+    async with store.read() as conn:
+        return [tuple(row) for row in await conn.execute(text(sql))]
+
+
+async def test_an_attempt_is_on_the_disk_before_its_claim_is_handed_out(store, order, claim):
+    """A claim commits the attempt, the lease and the sealed password of each task it returns."""
+    await order(["a", "b", "c"])
+    claimed = (await claim(2)).claims
+    assert [(c.user_ref, c.n, c.password.reveal()) for c in claimed] == [("a", 1, "pw-1-1"), ("b", 1, "pw-2-1")]
+    found = await rows(store, "SELECT task_id, n, outcome, closed_at FROM attempt ORDER BY task_id")
+    assert found == [(1, 1, None, None), (2, 1, None, None)]
+    states = await rows(store, "SELECT state, attempt, worker, sealed IS NOT NULL FROM task ORDER BY id")
+    assert states == [("running", 1, "w1", 1), ("running", 1, "w1", 1), ("pending", 0, None, 0)]
+
+
+async def test_two_claims_never_share_a_task_or_a_slot(store, order, claim):
+    """What is running is not claimed again, and slots go on where the last claim ended."""
+    await order([f"u{n:03}" for n in range(100)])
+    first, second = await claim(30), await claim(30)
+    assert not {c.task_id for c in first.claims} & {c.task_id for c in second.claims}
+    assert first.claims[-1].slot_at < second.claims[0].slot_at
+
+
+async def test_slots_are_taken_only_for_tasks_there_are(store, order, claim):
+    """Three tasks move the line of time by three slots, not by the fifty that were free."""
+    await order(["a", "b", "c"])
+    claimed = await claim(50, rate=100)
+    assert len(claimed.offer.slots) == 50
+    [(tat,)] = await rows(store, "SELECT tat FROM quota")
+    assert tat == "2026-01-31 12:00:00.030750"
+
+
+async def test_a_small_batch_progresses_beside_a_huge_one(store, order, claim):
+    """Turns are taken batch by batch, also when a claim has a single slot."""
+    huge, small = await order([f"h{n:04}" for n in range(500)]), await order([f"s{n}" for n in range(10)])
+    claimed = (await claim(20)).claims
+    assert sum(c.batch_id == small for c in claimed) == 10
+    assert sum(c.batch_id == huge for c in claimed) == 10
+
+
+async def test_single_slot_claims_serve_every_batch_in_time(store, order, claim, hand):
+    """With one slot a claim, which batch is first changes from claim to claim."""
+    first, second = await order([f"a{n:02}" for n in range(50)]), await order([f"b{n:02}" for n in range(50)])
+    served = []
+    for _ in range(20):
+        hand.pass_(0.501)
+        served += [c.batch_id for c in (await claim(1)).claims]
+    assert {first, second} == set(served)
+
+
+@pytest.mark.parametrize("act", [batches.pause, batches.cancel])
+async def test_nothing_is_claimed_from_a_batch_that_is_not_open(store, order, claim, act):
+    """A paused or cancelled batch yields no claim."""
+    batch_id = await order(["a"])
+    await act(store, batch_id, "tester")
+    assert (await claim()).claims == []
+
+
+async def test_nothing_is_claimed_before_its_time(store, order, claim, hand):
+    """not_before of a batch and due_at of a task are both waited for."""
+    await order(["a"], not_before=hand.now + timedelta(hours=1))
+    assert (await claim()).claims == []
+    hand.pass_(3601)
+    [held] = (await claim()).claims
+    later = hand.now + timedelta(minutes=5)
+    await queue.record(
+        store,
+        Ledger([closing(held, Outcome.PROVIDER_ERROR, TaskState.PENDING, hand.now, due_at=later, keep=True)]),
+    )
+    assert (await claim()).claims == []
+    async with store.read() as conn:
+        assert await queue.next_due(conn, QUOTA) == later
+    hand.pass_(301)
+    assert [c.n for c in (await claim()).claims] == [2]
+
+
+async def test_an_unclear_end_keeps_the_password_and_a_refusal_changes_it(store, order, claim, hand):
+    """The same sealed password goes again after a rescue; after a refusal a new one with the next number."""
+    await order(["a"])
+    [first] = (await claim()).claims
+    await queue.rescue(store, all_running=True)
+    hand.pass_(2)
+    [second] = (await claim()).claims
+    assert (second.password.reveal(), second.password_no, second.maybe_landed) == (
+        first.password.reveal(),
+        1,
+        True,
+    )
+    again = closing(second, Outcome.POLICY_REJECTED, TaskState.PENDING, hand.now, due_at=hand.now, renewals=1)
+    await queue.record(store, Ledger([again]))
+    hand.pass_(2)
+    [third] = (await claim()).claims
+    assert (third.password.reveal(), third.password_no, third.maybe_landed) == ("pw-1-2", 2, False)
+    assert third.renewals == 1
+
+
+async def test_a_final_task_keeps_no_sealed_password(store, order, claim, hand):
+    """Success and failure alike remove the ciphertext."""
+    await order(["a", "b"])
+    one, two = (await claim()).claims
+    await queue.record(
+        store,
+        Ledger(
+            [
+                closing(one, Outcome.OK, TaskState.SUCCEEDED, hand.now),
+                closing(two, Outcome.UNEXPECTED, TaskState.FAILED, hand.now, keep=True),
+            ]
+        ),
+    )
+    assert await rows(store, "SELECT state, sealed FROM task ORDER BY id") == [
+        ("succeeded", None),
+        ("failed", None),
+    ]
+
+
+async def test_a_lease_is_waited_for_and_then_given_back(store, order, claim, hand):
+    """Rescue takes nothing before the lease ends, everything after, and nothing twice."""
+    await order(["a", "b"])
+    await claim(lease=30)
+    hand.pass_(29)
+    assert await queue.rescue(store) == 0
+    hand.pass_(3)
+    assert await queue.rescue(store) == 2
+    assert await queue.rescue(store) == 0
+    found = await rows(store, "SELECT state, outcome, unclear, maybe_landed FROM task")
+    assert found == [("pending", "unknown", 1, 1)] * 2
+    assert await rows(store, "SELECT DISTINCT outcome FROM attempt") == [("unknown",)]
+
+
+async def test_unclear_attempts_are_capped(store, order, claim, hand):
+    """A task whose end is never known fails as unknown, its password gone, instead of going round for ever."""
+    await order(["a"])
+    for _ in range(UNCLEAR_LIMIT):
+        hand.pass_(2)
+        assert (await claim()).claims
+        await queue.rescue(store, all_running=True)
+    hand.pass_(2)
+    assert (await claim()).claims == []
+    assert await rows(store, "SELECT state, outcome, sealed FROM task") == [("failed", "unknown", None)]
+
+
+async def test_the_same_ledger_twice_changes_nothing(store, order, claim, hand):
+    """A record repeated after a lost commit answer is harmless."""
+    await order(["a"])
+    [held] = (await claim()).claims
+    ledger = Ledger([closing(held, Outcome.OK, TaskState.SUCCEEDED, hand.now)])
+    assert await queue.record(store, ledger) == 1
+    before = await rows(store, "SELECT * FROM task")
+    assert await queue.record(store, ledger) == 0
+    assert await rows(store, "SELECT * FROM task") == before
+
+
+async def test_a_pause_is_kept_until_its_end_and_never_shortened(store, order, claim, hand):
+    """The later of two pauses holds; claims begin again at its end, not before."""
+    await order(["a"])
+    late, early = hand.now + timedelta(seconds=20), hand.now + timedelta(seconds=5)
+    await queue.record(store, Ledger(pauses=[Pause(QUOTA, late, "429"), Pause(QUOTA, early, "429")]))
+    claimed = await claim()
+    assert (claimed.claims, claimed.offer.opens_at, claimed.offer.pause_reason) == ([], late, "429")
+    hand.pass_(19.5)
+    assert [c.slot_at for c in (await claim()).claims] == [late]
+
+
+async def test_a_halt_stops_the_account_and_only_that_one(store, order, claim):
+    """A halted account yields no claim; another one does; resume lifts the halt."""
+    at_zoom = await order(["a"])
+    await order(["a"], account="other")
+    await queue.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
+    assert (await claim()).offer.halted_reason == "no permission"
+    assert len((await claim(which=Quota("other", "medium"))).claims) == 1
+    await batches.resume(store, at_zoom, "tester")
+    assert len((await claim()).claims) == 1
+
+
+async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
+    """An error inside a claim rolls back: no attempt, no lease, no slot."""
+    from bulkreset.errors import KeyMismatch
+    from bulkreset.limits.quota import Spacing
+    from bulkreset.limits.rates import SECOND, Rate
+    from bulkreset.store.quotas import Window
+
+    class Broken:
+        def fresh(self, of, *, task_id, password_no, display):
+            raise KeyMismatch("another key")
+
+    await order(["a"])
+    with pytest.raises(KeyMismatch):
+        await queue.claim(
+            store,
+            QUOTA,
+            Spacing.of(Rate(10, SECOND)),
+            sealer=Broken(),
+            worker="w",
+            window=Window(timedelta(0), timedelta(seconds=1)),
+            most=1,
+            lease=timedelta(seconds=1),
+        )
+    assert await rows(store, "SELECT count(*) FROM attempt") == [(0,)]
+    assert await rows(store, "SELECT state, attempt FROM task") == [("pending", 0)]
+
+
+async def test_the_claim_reads_only_its_index(store, order):
+    """The plan of the claim's search is one range of the partial index, without a scan or a sort."""
+    await order([f"u{n:04}" for n in range(2000)])
+    async with store.read() as conn:
+        query = queue._due_tasks(QUOTA, [1], await store.now(conn), 50)
+        compiled = query.compile(dialect=store.engine.dialect, compile_kwargs={"literal_binds": True})
+        plan = " | ".join(row[3] for row in await conn.execute(text(f"EXPLAIN QUERY PLAN {compiled}")))
+    assert "ix_task_due (batch_id=? AND label=? AND due_at<?)" in plan
+    assert "SCAN task" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+async def test_a_full_database_loses_nothing_and_says_so(store, order, claim):
+    """When the file cannot grow, a claim fails with one line and leaves the table as it was."""
+    await order([f"u{n:05}" for n in range(3000)])
+    async with store.engine.connect() as conn:
+        pages = (await conn.execute(text("PRAGMA page_count"))).scalar_one()
+    before = await rows(store, "SELECT count(*), sum(attempt) FROM task")
+    from sqlalchemy import event
+
+    @event.listens_for(store.engine.sync_engine, "connect")
+    def shrink(connection, _):
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    await store.engine.dispose()
+    with pytest.raises(StoreError, match="disk is full"):
+        await claim(500)
+        await claim(500)
+    assert await rows(store, "SELECT count(*) FROM task WHERE state = 'running' AND attempt = 0") == [(0,)]
+    assert (await rows(store, "SELECT count(*), sum(attempt) FROM task"))[0][0] == before[0][0]
