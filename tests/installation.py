@@ -165,7 +165,7 @@ class Installation:
 
 
 def check_books(installation, tenant):
-    """Hold the database against the sandbox's own record: every call audited, one final state, the last word right.
+    """Hold the database against the sandbox's own record: every call audited, counts that add up.
 
     Works on a `Tenant` of an in-process sandbox. Returns the tasks by user reference.
     """
@@ -173,7 +173,7 @@ def check_books(installation, tenant):
     attempts = set(installation.query("SELECT task_id, n FROM attempt"))
     seen = Counter()
     for call in tenant.log.calls:
-        if call.method != "PUT" and call.method != "POST" or not call.path.endswith("/password"):
+        if call.method not in {"PUT", "POST"} or not call.path.endswith("/password"):
             continue
         _, task_id, n = map(int, call.request_id.split("-"))
         seen[task_id, n] += 1

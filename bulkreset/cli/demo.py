@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +84,7 @@ async def _story(settings: "Settings", *, live: bool) -> None:
 
 
 async def _show_rest(settings: "Settings", batch_ids: list[int]) -> None:
-    """Write the report of each batch, without the users that ended `ok` at the first call."""
+    """Write the report of each batch, without the users whose only call ended `ok`."""
     from bulkreset.report import queries, render
     from bulkreset.store import batches
     from bulkreset.store.engine import open_store
@@ -92,14 +93,15 @@ async def _show_rest(settings: "Settings", batch_ids: list[int]) -> None:
 
     async def remarkable(batch_id: int) -> AsyncIterator[queries.TaskLine]:
         async for line in queries.tasks(store, batch_id):
-            if line.outcome != "ok" or len(line.attempts) > 1:
+            if line.outcome != "ok" or any(call.outcome not in {"ok", "released"} for call in line.attempts):
                 yield line
 
     try:
         for batch_id in batch_ids:
             batch = await batches.get(store, batch_id)
             head = await queries.audit_head(store, batch_id)
-            await render.as_table(sys.stdout, batch, head, remarkable(batch_id))
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            await render.as_table(sys.stdout, batch, head, remarkable(batch_id), width=width)
             print(flush=True)
     finally:
         await store.close()

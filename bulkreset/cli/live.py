@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bulkreset.cli.batch import duration
 from bulkreset.errors import StoreError
-from bulkreset.model import BatchState
+from bulkreset.model import BatchState, Outcome
 from bulkreset.runner.worker import Worker
 from bulkreset.store import batches
 from bulkreset.store.batches import Batch
@@ -106,7 +106,11 @@ class LiveView:
             return str(batch.state)
         if batch.left == 0:
             return "done"
-        return duration(batch.left / rate) if rate else "…"
+        # Users at their daily number of changes come due tomorrow; the rate says nothing about them.
+        soon = batch.left - batch.outcomes.get(Outcome.TOO_MANY_CHANGES, 0)
+        if soon <= 0:
+            return "due later"
+        return duration(soon / rate) if rate else "…"
 
     def _notes(self) -> list[Text]:
         notes = []
@@ -123,6 +127,8 @@ class LiveView:
 def _outcomes(batch: Batch) -> Text:
     text = Text()
     for name, n in batch.outcomes.items():
+        if name == Outcome.RELEASED:  # given back unused, and on its way again
+            continue
         if text:
             text.append(" · ", style="dim")
         style = "green" if name in _GOOD else "red" if name in _BAD else "yellow"

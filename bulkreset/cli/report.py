@@ -1,6 +1,7 @@
 """`bulkreset report`: what happened, user by user."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ async def write(settings: "Settings", batch_id: int, form: Format, states: list[
         elif form is Format.CSV:
             await render.as_csv(out, lines)
         else:
-            await render.as_table(out, batch, head, lines)
+            width = shutil.get_terminal_size().columns if out.isatty() else None
+            await render.as_table(out, batch, head, lines, width=width)
 
 
 @contextmanager

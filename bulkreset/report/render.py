@@ -27,6 +27,7 @@ CSV_COLUMNS: Final = (
 # A spreadsheet runs a cell that begins so as a formula (OWASP: CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WIDTHS: Final = {"user": 36, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
+_MESSAGE_WIDTH: Final = 500
 
 
 def batch_core(batch: Batch) -> dict[str, Any]:
@@ -94,9 +95,12 @@ async def as_csv(out: TextIO, lines: AsyncIterator[TaskLine]) -> None:
         writer.writerow([harmless(cell) for cell in cells])
 
 
-async def as_table(out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine]) -> None:
-    """Write a summary and one line a user, for a person at a terminal."""
+async def as_table(
+    out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine], *, width: int | None = None
+) -> None:
+    """Write a summary and one line a user, for a person; `width` cuts lines to a terminal's columns."""
     write = out.write
+    room = _MESSAGE_WIDTH if width is None else max(20, width - sum(_WIDTHS.values()) - 2 * len(_WIDTHS))
     write(f"batch {batch.id} · {batch.account} · {batch.state}{_because(batch)}\n")
     write(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
@@ -105,14 +109,14 @@ async def as_table(out: TextIO, batch: Batch, head: str, lines: AsyncIterator[Ta
     write(f"audit head {head}\n")
     write("states   " + (", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n) or "none") + "\n")
     write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n\n")
-    heads = [name.ljust(width) for name, width in _WIDTHS.items()]
+    heads = [name.ljust(size) for name, size in _WIDTHS.items()]
     write("  ".join([*heads, "message"]) + "\n")
-    write("  ".join(["─" * width for width in _WIDTHS.values()] + ["─" * 40]) + "\n")
+    write("  ".join(["─" * size for size in _WIDTHS.values()] + ["─" * min(room, 40)]) + "\n")
     async for line in lines:
         status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
         cells = (line.user, line.state, line.outcome or "", str(len(line.attempts)), status, line.code or "")
-        shown = [_fit(cell, width) for cell, width in zip(cells, _WIDTHS.values(), strict=True)]
-        write("  ".join([*shown, _fit(line.message or "", 60).rstrip()]).rstrip() + "\n")
+        shown = [_fit(cell, size) for cell, size in zip(cells, _WIDTHS.values(), strict=True)]
+        write("  ".join([*shown, _fit(line.message or "", room)]).rstrip() + "\n")
 
 
 def harmless(cell: object) -> object:

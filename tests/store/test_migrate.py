@@ -95,9 +95,8 @@ async def test_one_runner_at_a_time_holds_a_file(tmp_path):
     upgrade(sync_url("sqlite:///t.db", tmp_path))
     store = await open_store("sqlite:///t.db", tmp_path)
     try:
-        with runner_lock(store):
-            with pytest.raises(RunnerActive), runner_lock(store):
-                pass
+        with runner_lock(store), pytest.raises(RunnerActive), runner_lock(store):
+            pass
         with runner_lock(store):
             pass
     finally:
