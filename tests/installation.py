@@ -1,5 +1,6 @@
 """A folder with a configuration, a key and a database, as `bulkreset init` makes it, for an in-process run."""
 
+import asyncio
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,35 @@ from bulkreset.runner.worker import Worker
 from bulkreset.store import batches
 from bulkreset.store.engine import open_store, sync_url
 from bulkreset.store.migrate import upgrade
+
+
+async def calls_reach(tenant, count):
+    """Wait until a tenant of an in-process sandbox has seen so many calls."""
+    log, reached = tenant.log, asyncio.Event()
+    add = type(log).add
+
+    def watched(call):
+        add(log, call)
+        if log.total >= count:
+            reached.set()
+
+    if log.total < count:
+        tenant.log = _Watched(log, watched)
+        try:
+            await reached.wait()
+        finally:
+            tenant.log = log
+
+
+class _Watched:
+    """A tenant's log that tells of every call."""
+
+    def __init__(self, log, add):
+        self._log = log
+        self.add = add
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
 
 
 async def nobody():
@@ -101,8 +131,6 @@ class Installation:
 
     async def run(self, *, once=True, accounts=(), meanwhile=None, keyring=None):
         """Run a worker in this process to its end; `meanwhile` is a coroutine function given the worker."""
-        import asyncio
-
         settings = load(self.config)
         store = await open_store(settings.database.url, settings.base)
         try:

@@ -199,6 +199,9 @@ class Lane:
         except StoreError as error:
             logger().error("cannot claim", account=self.quota.account, reason=str(error))
             return None
+        except ProviderRefused as error:  # no password can be made to the account's policy
+            self._halt(str(error))
+            return None
         if claimed.offer.halted_reason != self.halted:
             self.halted = claimed.offer.halted_reason
             if self.halted:

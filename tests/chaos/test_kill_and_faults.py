@@ -1,4 +1,8 @@
-"""Real processes, real signals, every fault: whatever happens, the books agree with the truth."""
+"""Real processes, real signals, every fault: whatever happens, the books agree with the truth.
+
+The seed of a failed run is in its report (`--junit-xml`, and the assertion's captured text); give it back as
+BULKRESET_CHAOS_SEED to kill and fail at the same points, and more kills as BULKRESET_CHAOS_KILLS.
+"""
 
 import asyncio
 import contextlib
@@ -10,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from installation import Installation, check_books
+from installation import Installation, calls_reach, check_books
 
 from bulkreset.sandbox import Sandbox, generated_user, parse_rule
 
@@ -70,20 +74,14 @@ class Runner:
         await self.process.wait()
 
 
-async def until(condition, seconds):
-    """Wait until a condition of the in-process sandbox holds; give up after so many seconds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 def calls_in(tenant):
     return len(tenant.log.calls)
 
 
-async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox):
+async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox, record_property):
     """Killed at random moments with each fault on 5 % of calls: every user ends right, once, with one password."""
-    print(f"seed {SEED}: repeat with BULKRESET_CHAOS_SEED={SEED}")
+    record_property("seed", SEED)
+    sys.stderr.write(f"BULKRESET_CHAOS_SEED={SEED}\n")  # shown where the test fails
     rng = random.Random(SEED)
     tenant = sandbox.add(
         {
@@ -106,7 +104,8 @@ async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox):
             # From before the first call of this life to well into its sending and recording.
             if rng.random() < 0.8:
                 with contextlib.suppress(TimeoutError):  # all that is left may be due later
-                    await until(lambda before=before: calls_in(tenant) > before, 10)
+                    async with asyncio.timeout(10):
+                        await calls_reach(tenant, before + 1)
             await asyncio.sleep(rng.uniform(0, 0.6))
             runner.process.send_signal(signal.SIGKILL)
         assert runner.process.returncode == -signal.SIGKILL, runner.errors
@@ -150,7 +149,6 @@ async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox):
         assert user.password_sha256 in journal.values()
     kills = installation.query("SELECT count(*) FROM attempt WHERE message LIKE 'the runner was lost%'")[0][0]
     confirmed = batch.outcomes.get("confirmed", 0)
-    print(f"{KILLS} kills, {calls_in(tenant)} calls, {kills} attempts rescued, {confirmed} confirmed")
     assert kills > 0
     assert confirmed > 0
 
@@ -164,7 +162,7 @@ async def test_the_second_signal_ends_at_once_and_loses_nothing(tmp_path, sandbo
     installation.zoom("zoom", requests_per_second=200)
     placed = await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, 61)])
     async with Runner(installation) as runner:
-        await until(lambda: sum(user.applied for user in tenant.users) >= 20, 20)
+        await calls_reach(tenant, 30)
         runner.process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
         assert runner.process.returncode is None
@@ -190,7 +188,7 @@ async def test_one_signal_ends_gracefully_with_nothing_unknown(tmp_path, sandbox
     installation.zoom("zoom", requests_per_second=100)
     await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, 501)])
     async with Runner(installation) as runner:
-        await until(lambda: calls_in(tenant) >= 50, 20)
+        await calls_reach(tenant, 50)
         runner.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             await runner.process.wait()

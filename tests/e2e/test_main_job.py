@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from installation import check_books
+from installation import calls_reach, check_books
 
 from bulkreset.errors import ProviderRefused, UsageError
 from bulkreset.sandbox import generated_user, parse_rule
@@ -165,8 +165,7 @@ async def test_a_rejected_token_is_renewed_once_and_nothing_fails(zoom, sandbox,
     tenant = zoom(120, account={"requests_per_second": 100})
 
     async def revoke(worker):
-        while worker.sent < 30:
-            await asyncio.sleep(0.01)
+        await calls_reach(tenant, 30)
         sandbox.revoke_tokens("zoom")
 
     placed = await installation.order("zoom", addresses(120))
@@ -238,8 +237,7 @@ async def test_a_pause_reaches_a_running_worker_within_one_claim(zoom, installat
     placed = await installation.order("zoom", addresses(300))
 
     async def pause(worker):
-        while worker.sent < 30:
-            await asyncio.sleep(0.01)
+        await calls_reach(tenant, 30)
         await installation.with_store(lambda store: batches.pause(store, placed.id, "tester"))
 
     summary = await installation.run(meanwhile=pause)
@@ -259,8 +257,7 @@ async def test_a_cancelled_batch_sends_nothing_more_and_keeps_no_secret(zoom, in
     placed = await installation.order("zoom", addresses(300))
 
     async def cancel(worker):
-        while worker.sent < 20:
-            await asyncio.sleep(0.01)
+        await calls_reach(tenant, 20)
         await installation.with_store(lambda store: batches.cancel(store, placed.id, "tester"))
 
     await installation.run(meanwhile=cancel)
@@ -321,8 +318,7 @@ async def test_a_stop_releases_what_was_not_sent_and_records_what_was(zoom, inst
     await installation.order("zoom", addresses(300))
 
     async def stop(worker):
-        while worker.sent < 40:
-            await asyncio.sleep(0.01)
+        await calls_reach(tenant, 40)
         worker.stop()
 
     summary = await installation.run(once=False, meanwhile=stop)
@@ -367,7 +363,7 @@ async def test_an_outage_opens_the_breaker_and_burns_nobody(zoom, installation):
     placed = await installation.order("zoom", addresses(200))
 
     async def stop(worker):
-        while not any(lane.paused_until for lane in worker.lanes):
+        while not any(lane.paused_until for lane in worker.lanes):  # noqa: ASYNC110  (a lane has no event for it)
             await asyncio.sleep(0.01)
         worker.stop()
 
