@@ -1,0 +1,1 @@
+"""What bulkreset can carry, measured: `python -m benchmarks`."""

@@ -26,7 +26,10 @@ def check(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        print(f"{account}: {found['provider']}, {found['rate']['text']} ({found['rate']['label']})")
+        rate = found["rate"]
+        print(
+            f"{account}: {found['provider']}, label {rate['label']}, {rate['text']} (a share of {rate['share']:g})"
+        )
         for finding in found["findings"]:
             print(f"  {'ok  ' if finding['ok'] else 'FAIL'}  {finding['topic']}: {finding['detail']}")
     if not found["ok"]:
@@ -65,7 +68,7 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
             "window_s": rate.window.total_seconds(),
             "daily": rate.daily,
             "share": account.share,
-            "text": f"{rate} of this job's share {account.share:g}",
+            "text": str(rate),
         },
         "policy": policy,
         "findings": [asdict(finding) for finding in findings],

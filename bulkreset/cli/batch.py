@@ -260,8 +260,8 @@ def _table(found: list["Batch"]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for name in ("id", "account", "state", "incident", "ordered by", "created (UTC)"):
-        table.add_column(name, no_wrap=name != "incident")
+    for name in ("id", "account", "state", "incident", "created (UTC)"):
+        table.add_column(name, no_wrap=name != "incident", min_width=12 if name == "incident" else None)
     for name in ("users", "done", "failed", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     for batch in found:
@@ -271,7 +271,6 @@ def _table(found: list["Batch"]) -> None:
             batch.account,
             str(batch.state),
             batch.incident,
-            batch.requested_by,
             f"{batch.created_at:%Y-%m-%d %H:%M}",
             f"{batch.total:,}",
             f"{counts['succeeded']:,}",
