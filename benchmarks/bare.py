@@ -28,7 +28,9 @@ async def loop(url: str, users: int, concurrency: int) -> float:
         return monotonic() - started
 
 
-async def _worker(session: aiohttp.ClientSession, url: str, headers: dict[str, str], numbers: Iterator[int]) -> None:
+async def _worker(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], numbers: Iterator[int]
+) -> None:
     for number in numbers:
         body = json.dumps({"password": f"Aa1!{secrets.token_urlsafe(15)}"}).encode()
         target = f"{url}/v2/users/user{number:05d}%40example.com/password"

@@ -205,6 +205,9 @@ def load(path: Path) -> Settings:
         raise ConfigError(_first_line(path, text, error)) from None
 
 
+_SECRETS = frozenset({"key", "client_id", "client_secret", "api_token", "oauth_token"})
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address can only be this machine."""
     if host == "localhost":
@@ -263,6 +266,6 @@ def _advice(name: str, kind: str, message: str, context: Any) -> str:
         return f'{name!r} has no provider; add provider = "zoom" or "zendesk"'
     if kind == "union_tag_invalid" and context:
         return f"{name!r}: there is no provider {context['tag']!r}; there is: zoom, zendesk"
-    if kind in ("model_type", "model_attributes_type") and not name.startswith("accounts"):
+    if kind in ("model_type", "model_attributes_type") and name.rpartition(".")[2] in _SECRETS:
         return f'{name!r} must be {{ env = "NAME" }} or {{ file = "PATH" }}, never the secret itself'
     return f"{name!r}: {message.removeprefix('Value error, ')}"

@@ -1,6 +1,6 @@
 """What a million users cost: to take in, to report, to claim from."""
 
-from pathlib import Path
+from statistics import median
 from typing import Final
 
 from benchmarks.installation import Installation, folder, write_roster
@@ -29,9 +29,7 @@ def intake(*, quick: bool) -> list[Measure]:
     return [
         Measure("import", f"roster of {many:,}, process start included", tuple(rates), "rows/s", at_least=50_000),
         Measure("import", f"peak memory at {many:,}", tuple(peaks), "MiB", at_most=_MEMORY_MIB),
-        Measure(
-            "import", f"peak memory, over that at {few:,}", (max(peaks) / min(small),), at_most=1.3
-        ),
+        Measure("import", f"peak memory, over that at {few:,}", (max(peaks) / min(small),), at_most=1.3),
     ]
 
 
@@ -45,11 +43,9 @@ def report(*, quick: bool) -> list[Measure]:
             with folder() as place:
                 installation = Installation(place, url, 60)
                 installation.order(write_roster(place / "users.txt", users), within_s=300)
-                finish_first(installation.database, users)
-                output: Path = place / "report.json"
-                ended = installation.command(
-                    "report", 1, "--format", "json", "--output", output, within_s=600
-                )
+                installation.finish_first(users)
+                output = place / "report.json"
+                ended = installation.command("report", 1, "--format", "json", "--output", output, within_s=600)
                 peaks[users], seconds[users] = ended.peak_bytes / _MIB, ended.elapsed_s
     return [
         Measure("report", f"JSON of {many:,} users", (many / seconds[many],), "rows/s"),
@@ -67,14 +63,19 @@ def queue(*, quick: bool) -> list[Measure]:
             with folder() as place:
                 installation = Installation(place, url, 60)
                 installation.order(write_roster(place / "users.txt", done + left), within_s=600)
-                finish_first(installation.database, done)
+                installation.finish_first(done)
                 ended = run(python("-m", "benchmarks.claiming", installation.config), within_s=600)
                 measured[left] = ended.json()
     slow, fast = measured[pending]["claim_s"], measured[few]["claim_s"]
     return [
-        Measure("queue", f"claim + record, {pending:,} pending", tuple(measured[pending]["tasks_per_s"]), "tasks/s",
-                at_least=8_000),
+        Measure(
+            "queue",
+            f"claim + record, {pending:,} pending",
+            tuple(measured[pending]["tasks_per_s"]),
+            "tasks/s",
+            at_least=8_000,
+        ),
         Measure("queue", f"claim of 100, {pending:,} pending", tuple(1000 * s for s in slow), "ms"),
         Measure("queue", f"claim of 100, {few:,} pending", tuple(1000 * s for s in fast), "ms"),
-        Measure("queue", "claim median, large over small", (_median(slow) / _median(fast),), at_most=1.5),
+        Measure("queue", "claim median, large over small", (median(slow) / median(fast),), at_most=1.5),
     ]

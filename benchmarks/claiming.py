@@ -1,0 +1,93 @@
+"""Claim and record in this process, with nothing sent between them.
+
+`python -m benchmarks.claiming CONFIG` works on the one batch there is and prints, as one line of JSON, the tasks a
+second of each round of claims and records, and the seconds that each claim of 100 tasks took.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from bulkreset.cli.context import master_key
+from bulkreset.config import load
+from bulkreset.limits.quota import Spacing
+from bulkreset.limits.rates import SECOND, Rate
+from bulkreset.model import Claim, Outcome, Quota, Result, Verdict
+from bulkreset.runner.decide import decide
+from bulkreset.runner.keyring import Keyring
+from bulkreset.store import queue
+from bulkreset.store.engine import Store, open_store
+from bulkreset.store.queue import Closing, Ledger
+from bulkreset.store.quotas import Window
+
+_QUOTA: Final = Quota("zoom", "medium")
+_SPACING: Final = Spacing.of(Rate(1_000_000, SECOND))
+_WINDOW: Final = Window(timedelta(0), timedelta(seconds=2))
+_CLAIMS: Final = 50
+_OF: Final = 100  # tasks of a timed claim
+_MOST: Final = 500  # tasks of a claim in a round, as the runner claims them
+_PER_ROUND: Final = 10
+_ROUNDS: Final = 4
+
+
+async def measure(config: Path) -> dict[str, list[float]]:
+    """Time claims whose tasks go back, then rounds of claim and record whose tasks are finished."""
+    settings = load(config)
+    store = await open_store(settings.database.url, settings.base)
+    sealer = Keyring(master_key(settings))
+    try:
+        claim_s = [await _claim_and_return(store, sealer) for _ in range(_CLAIMS)]
+        rates = []
+        for _ in range(_ROUNDS):
+            began = perf_counter()
+            done = sum([await _claim_and_finish(store, sealer) for _ in range(_PER_ROUND)])
+            if done:
+                rates.append(done / (perf_counter() - began))
+        return {"tasks_per_s": rates, "claim_s": claim_s[5:]}  # the first ones fill the caches
+    finally:
+        await store.close()
+
+
+async def _claim_and_return(store: Store, sealer: Keyring) -> float:
+    began = perf_counter()
+    claims = await _claim(store, sealer, _OF)
+    took = perf_counter() - began
+    await _record(store, claims, Verdict(Outcome.RELEASED))
+    return took
+
+
+async def _claim_and_finish(store: Store, sealer: Keyring) -> int:
+    claims = await _claim(store, sealer, _MOST)
+    await _record(store, claims, Verdict(Outcome.OK, 204, request_id="a-tracking-id-of-the-provider"))
+    return len(claims)
+
+
+async def _claim(store: Store, sealer: Keyring, most: int) -> list[Claim]:
+    claimed = await queue.claim(
+        store,
+        _QUOTA,
+        _SPACING,
+        sealer=sealer,
+        worker="benchmark:1",
+        window=_WINDOW,
+        most=most,
+        lease=timedelta(minutes=1),
+    )
+    return claimed.claims
+
+
+async def _record(store: Store, claims: list[Claim], verdict: Verdict) -> None:
+    now = datetime.now(UTC)
+    closings = [
+        Closing(Result(claim, verdict, now, now, 12), decide(claim, verdict, now=now, jitter=0))
+        for claim in claims
+    ]
+    await queue.record(store, Ledger(closings))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure(Path(sys.argv[1])))))

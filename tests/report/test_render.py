@@ -1,0 +1,108 @@
+"""Reports: complete, streamed, and harmless to open."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkreset.model import BatchState
+from bulkreset.report.queries import AttemptLine, TaskLine
+from bulkreset.report.render import as_csv, as_json, as_table, harmless
+from bulkreset.store.batches import Batch
+
+AT = datetime(2026, 1, 31, 22, tzinfo=UTC)
+
+
+def batch():
+    return Batch(
+        id=7,
+        account="zoom",
+        incident="INC-1",
+        reason="why",
+        requested_by="ada",
+        created_at=AT,
+        not_before=None,
+        state=BatchState.DONE,
+        state_reason=None,
+        started_at=AT,
+        finished_at=AT,
+        roster_sha256="00",
+        total=1,
+        excluded=0,
+        duplicates=0,
+        counts={"succeeded": 1},
+        outcomes={"ok": 1},
+    )
+
+
+def line(**changes):
+    values = {
+        "user": "ada@example.com",
+        "user_ref": "ada@example.com",
+        "action": "set_password",
+        "state": "succeeded",
+        "outcome": "ok",
+        "code": None,
+        "message": None,
+        "due_at": AT,
+        "finished_at": AT,
+        "attempts": (AttemptLine(1, AT, AT, 204, None, None, "ok", 12),),
+    }
+    return TaskLine(**{**values, **changes})
+
+
+async def stream(*lines):
+    for one in lines:
+        yield one
+
+
+@given(st.text())
+def test_no_cell_begins_like_a_formula(text):
+    """Whatever a name is, a spreadsheet does not run it."""
+    cell = str(harmless(text))
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert cell.removeprefix("'") == text or cell == text
+
+
+async def test_csv_has_one_line_a_user_and_survives_odd_names():
+    """Commas, quotes, line feeds and formulas come back as one cell."""
+    odd = '=HYPERLINK("http://x","y"),\n'
+    out = io.StringIO()
+    await as_csv(out, stream(line(user=odd), line()))
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert [row["user"] for row in rows] == ["'" + odd, "ada@example.com"]
+    assert rows[1]["http_status"] == "204"
+    assert rows[1]["first_sent_at"] == "2026-01-31T22:00:00.000Z"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_json_is_one_object_however_many_users(count):
+    """The streamed text is valid JSON with the contract's keys."""
+    out = io.StringIO()
+    await as_json(out, batch(), "ab", stream(*[line()] * count))
+    report = json.loads(out.getvalue())
+    assert set(report) == {"batch", "counts", "tasks"}
+    assert len(report["tasks"]) == count
+    for task in report["tasks"]:
+        assert set(task) >= {"user", "action", "state", "outcome", "attempts"}
+        assert set(task["attempts"][0]) == {
+            "n",
+            "sent_at",
+            "closed_at",
+            "http_status",
+            "code",
+            "message",
+            "outcome",
+            "latency_ms",
+        }
+
+
+async def test_the_table_keeps_to_a_terminals_columns():
+    """No line of a user is wider than the terminal."""
+    out = io.StringIO()
+    await as_table(out, batch(), "ab", stream(line(user="x" * 80, message="y" * 400)), width=120)
+    assert max(len(text) for text in out.getvalue().splitlines()[8:]) <= 120
