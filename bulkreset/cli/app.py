@@ -5,14 +5,45 @@ Modules are imported inside the commands that need them, so that `--help` answer
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
 from bulkreset.cli import account, batch, database, demo, report, run, sandbox, setup
 from bulkreset.cli.context import Invocation
 from bulkreset.errors import BulkresetError
+
+# What typer raises for every fault in the arguments; it exports only this one of the family.
+_WrongArguments: Any = typer.BadParameter.__bases__[0]
+
+
+class _PlainFlags:
+    """Show a flag without the name of a Python type beside it, which reads as if it took a value."""
+
+    def get_params(self, context: Any) -> list[Any]:
+        """Return the parameters as typer has them."""
+        params: list[Any] = super().get_params(context)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_PlainFlags, TyperCommand):
+    """One command."""
+
+
+class _Group(_PlainFlags, TyperGroup):
+    """Commands under one name."""
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"bulkreset {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="bulkreset",
@@ -33,21 +64,28 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
+for group in (app, batch.app, database.app):
+    group.info.cls = _Group
+    for command in group.registered_commands:
+        command.cls = _Command
 
 
 @app.callback()
 def root(
     context: typer.Context,
     config: Annotated[
-        Path, typer.Option(envvar="BULKRESET_CONFIG", help="The configuration file.", show_default="./config.toml")
+        Path,
+        typer.Option(
+            metavar="FILE", envvar="BULKRESET_CONFIG", help="The configuration file.", show_default="./config.toml"
+        ),
     ] = Path("config.toml"),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    version: Annotated[  # noqa: ARG001  (its callback answers)
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
+    ] = False,
 ) -> None:
     """Take the options that stand before the command."""
-    if version:
-        print(f"bulkreset {__version__}")
-        raise typer.Exit
     context.obj = Invocation(config=config, debug=debug)
 
 
@@ -55,7 +93,13 @@ def main() -> None:
     """Run the command line; every error is one line on standard error."""
     debug = "--debug" in sys.argv[1:]
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _WrongArguments as error:
+        if not error.format_message():  # no command was named, and typer has shown the help
+            sys.exit(2)
+        _end(error, _advice(error), 2, debug=debug)
+    except typer.Abort as error:
+        _end(error, "stopped at a question; nothing was changed", 1, debug=debug)
     except BulkresetError as error:
         _end(error, str(error), error.exit_code, debug=debug)
     except KeyboardInterrupt as error:
@@ -68,6 +112,11 @@ def main() -> None:
         said = str(error).splitlines()
         what = f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
         _end(error, f"unexpected error: {what}; run again with --debug and report it", 1, debug=debug)
+
+
+def _advice(error: Any) -> str:
+    said = error.format_message().removesuffix(".").replace("Value error, ", "")
+    return f"{said}; see `{error.ctx.command_path if error.ctx else app.info.name} --help`"
 
 
 def _end(error: BaseException, line: str, code: int, *, debug: bool) -> None:

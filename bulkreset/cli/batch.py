@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
-BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", min=1)]
+BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 @app.command()
 def create(
     context: typer.Context,
-    account: Annotated[str, typer.Option(help="The account, as named in the configuration.")],
+    account: Annotated[str, typer.Option(metavar="A", help="The account, as named in the configuration.")],
     users: Annotated[
         str,
         typer.Option(
@@ -34,8 +34,8 @@ def create(
             help="CSV with a header naming email and/or user_id, or one user per line; - is standard input.",
         ),
     ],
-    incident: Annotated[str, typer.Option(help="The incident that this reset belongs to.")],
-    reason: Annotated[str, typer.Option(help="Why it is done; it stays in the audit trail.")],
+    incident: Annotated[str, typer.Option(metavar="ID", help="The incident that this reset belongs to.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is done; it stays in the audit trail.")],
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Users to leave out, in the same form; may be repeated."),

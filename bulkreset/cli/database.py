@@ -1,8 +1,11 @@
 """`bulkreset db …`: the tables."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from bulkreset.cli.context import Invocation
+if TYPE_CHECKING:
+    from bulkreset.cli.context import Invocation
 
 app = typer.Typer(help="Bring the tables up to date, or check that they are.", no_args_is_help=True)
 
@@ -13,7 +16,7 @@ def upgrade(context: typer.Context) -> None:
     from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import upgrade as migrate
 
-    invocation: Invocation = context.obj
+    invocation: "Invocation" = context.obj
     settings = invocation.settings()
     before, after = migrate(sync_url(settings.database.url, settings.base))
     print(f"the tables are at revision {after}" + ("" if before == after else f" (before: {before or 'none'})"))
@@ -25,7 +28,7 @@ def check(context: typer.Context) -> None:
     from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import differences
 
-    invocation: Invocation = context.obj
+    invocation: "Invocation" = context.obj
     settings = invocation.settings()
     found = differences(sync_url(settings.database.url, settings.base))
     for line in found:

@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 def report(
     context: typer.Context,
-    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", min=1)],
+    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.")],
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     state: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")

@@ -21,10 +21,16 @@ class ZoomPlan(StrEnum):
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on loopback; 0 takes a free one.")] = 8765,
+    port: Annotated[
+        int, typer.Option(metavar="P", min=0, max=65535, help="The port on loopback; 0 takes a free one.")
+    ] = 8765,
     plan: Annotated[ZoomPlan, typer.Option(help="The plan of the Zoom stand-in.")] = ZoomPlan.PRO,
-    zendesk_plan: Annotated[str, typer.Option(help="The plan of the Zendesk stand-in.")] = "enterprise",
-    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many users each of them has.")] = 300,
+    zendesk_plan: Annotated[
+        str, typer.Option(metavar="PLAN", help="The plan of the Zendesk stand-in.")
+    ] = "enterprise",
+    users: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many users each of them has.")
+    ] = 300,
     spec: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A JSON file with tenants, in place of the two.")
     ] = None,

@@ -13,7 +13,7 @@ from bulkreset.model import Action, BatchState, Outcome, TaskState
 from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
 from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import UtcDateTime, batch, task
+from bulkreset.store.tables import UtcDateTime, batch, is_active, is_pending, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
 
@@ -198,7 +198,7 @@ async def retry(
                 other.c.account == task.c.account,
                 other.c.user_ref == task.c.user_ref,
                 other.c.action == task.c.action,
-                other.c.state.in_(_ACTIVE),
+                is_active(other),
             )
             .exists()
         )
@@ -376,7 +376,7 @@ _INSERT_TASKS = insert(task).from_select(
                 _other.c.account == bindparam("account", type_=Text()),
                 _other.c.user_ref == _roster.c.user_ref,
                 _other.c.action == Action.SET_PASSWORD,
-                _other.c.state.in_(_ACTIVE),
+                is_active(_other),
             ),
         )
     ),
@@ -392,8 +392,10 @@ _FINISHED = select(batch.c.id, batch.c.state).where(
     ~_active_task,
 )
 
-_STRAGGLERS = (
-    select(task.c.id)
-    .join(batch, batch.c.id == task.c.batch_id)
-    .where(batch.c.state == BatchState.CANCELLED, task.c.state == TaskState.PENDING)
+# A cancelled batch keeps its key exactly as long as it has a task that is not final.
+_STRAGGLERS = select(task.c.id).where(
+    task.c.batch_id.in_(
+        select(batch.c.id).where(batch.c.state == BatchState.CANCELLED, batch.c.wrapped_key.is_not(None))
+    ),
+    is_pending(),
 )

@@ -40,7 +40,7 @@ from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Halt, Offer, Pause, Window
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, attempt, batch, task, time_text
+from bulkreset.store.tables import UtcDateTime, attempt, batch, is_pending, is_running, task, time_text
 
 UNCLEAR_LIMIT: Final = 20
 """After so many attempts whose end is not known a task fails, with outcome `unknown`."""
@@ -170,12 +170,11 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
     """
     async with store.write() as conn:
         now = await store.now(conn)
-        gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(
-            task.c.state == TaskState.RUNNING
-        )
+        gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
         if not all_running:
             gone = gone.where(task.c.lease_until < now)
-        rows = await rows_out(conn, gone.order_by(task.c.id).limit(_RESCUED_AT_ONCE))
+        # In the order of the lease index; the locks are taken by id below.
+        rows = sorted(await rows_out(conn, gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE)))
         if not rows:
             return 0
         parameters = {
@@ -191,7 +190,7 @@ async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
     """Return when the earliest pending task under a quota falls due, of all open batches; None without any."""
     first = (
         select(func.min(task.c.due_at))
-        .where(task.c.batch_id == batch.c.id, task.c.label == which.label, task.c.state == TaskState.PENDING)
+        .where(task.c.batch_id == batch.c.id, task.c.label == which.label, is_pending())
         .scalar_subquery()
     )
     rows = await conn.execute(
@@ -201,11 +200,6 @@ async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
     )
     times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
     return min(times, default=None)
-
-
-async def running(conn: AsyncConnection) -> int:
-    """Count the tasks that are claimed at this moment."""
-    return int((await conn.execute(select(func.count()).where(task.c.state == TaskState.RUNNING))).scalar_one())
 
 
 async def _open_attempts(
@@ -305,7 +299,7 @@ async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Se
         .where(
             task.c.batch_id == batch.c.id,
             task.c.label == which.label,
-            task.c.state == TaskState.PENDING,
+            is_pending(),
             task.c.due_at <= now,
         )
         .exists()
@@ -334,7 +328,7 @@ def _due_tasks(which: Quota, batch_ids: Sequence[int], now: datetime, most: int)
         .where(
             task.c.batch_id == batch_id,
             task.c.label == which.label,
-            task.c.state == TaskState.PENDING,
+            is_pending(),
             task.c.due_at <= now,
         )
         .order_by(task.c.due_at, task.c.id)

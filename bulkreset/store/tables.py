@@ -13,12 +13,14 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
@@ -123,9 +125,9 @@ batch = Table(
     sqlite_autoincrement=True,
 )
 
-_active = text("state IN ('pending', 'running')")
-_pending = text("state = 'pending'")
-_running = text("state = 'running'")
+_ACTIVE: Final = "state IN ('pending', 'running')"
+_PENDING: Final = "state = 'pending'"
+_RUNNING: Final = "state = 'running'"
 
 task = Table(
     "task",
@@ -163,16 +165,44 @@ task = Table(
         "user_ref",
         "action",
         unique=True,
-        postgresql_where=_active,
-        sqlite_where=_active,
+        postgresql_where=text(_ACTIVE),
+        sqlite_where=text(_ACTIVE),
     ),
     # The claim's path: finished rows are not in it, so it stays as small as the work that is left.
-    Index("ix_task_due", "batch_id", "label", "due_at", "id", postgresql_where=_pending, sqlite_where=_pending),
-    Index("ix_task_lease", "lease_until", postgresql_where=_running, sqlite_where=_running),
+    Index(
+        "ix_task_due",
+        "batch_id",
+        "label",
+        "due_at",
+        "id",
+        postgresql_where=text(_PENDING),
+        sqlite_where=text(_PENDING),
+    ),
+    Index("ix_task_lease", "lease_until", postgresql_where=text(_RUNNING), sqlite_where=text(_RUNNING)),
     # Counts by state and outcome are read from this index alone.
     Index("ix_task_counts", "batch_id", "state", "outcome"),
     sqlite_autoincrement=True,
 )
+
+
+# A partial index serves a statement only where its condition stands there to the letter: a planner cannot see
+# through a parameter. These are the conditions, for `task` or for an alias of it.
+
+
+def is_active(of: FromClause = task) -> TextClause:
+    """Whether a task may still be sent: the condition of `uq_task_active`."""
+    return text(f"{of.description}.{_ACTIVE}")
+
+
+def is_pending(of: FromClause = task) -> TextClause:
+    """Whether a task waits: the condition of `ix_task_due`."""
+    return text(f"{of.description}.{_PENDING}")
+
+
+def is_running(of: FromClause = task) -> TextClause:
+    """Whether a task is claimed: the condition of `ix_task_lease`."""
+    return text(f"{of.description}.{_RUNNING}")
+
 
 attempt = Table(
     "attempt",

@@ -1,9 +1,10 @@
 """Claim, record, rescue: the heart of the promises, one statement at a time."""
 
+import re
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from bulkreset.errors import StoreError
 from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
@@ -221,16 +222,51 @@ async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
     assert await rows(store, "SELECT state, attempt FROM task") == [("pending", 0)]
 
 
-async def test_the_claim_reads_only_its_index(store, order):
-    """The plan of the claim's search is one range of the partial index, without a scan or a sort."""
+@pytest.fixture
+def plans(store):
+    """Collect every statement that runs, and say how SQLite goes about each, bound as it was."""
+    ran = []
+
+    @event.listens_for(store.engine.sync_engine, "before_cursor_execute")
+    def note(conn, cursor, statement, parameters, context, executemany):
+        ran.append((statement, parameters))
+
+    async def explain():
+        found = {}
+        async with store.read() as conn:
+            for statement, parameters in tuple(ran):  # explaining runs statements of its own
+                if statement.startswith(("SELECT", "UPDATE", "INSERT", "WITH")):
+                    rows = await conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                    found[statement] = " | ".join(row[3] for row in rows)
+        return found
+
+    return explain
+
+
+async def test_no_statement_of_the_hot_path_scans_the_tables(store, order, claim, hand, plans):
+    """Claim, record, rescue and finish find their rows by an index, as they are really bound, at any size."""
     await order([f"u{n:04}" for n in range(2000)])
+    held = (await claim(50)).claims
+    await queue.record(store, Ledger([closing(c, Outcome.OK, TaskState.SUCCEEDED, hand.now) for c in held[:25]]))
+    hand.pass_(60)
+    await queue.rescue(store)
+    await batches.finish(store)
     async with store.read() as conn:
-        query = queue._due_tasks(QUOTA, [1], await store.now(conn), 50)
-        compiled = query.compile(dialect=store.engine.dialect, compile_kwargs={"literal_binds": True})
-        plan = " | ".join(row[3] for row in await conn.execute(text(f"EXPLAIN QUERY PLAN {compiled}")))
-    assert "ix_task_due (batch_id=? AND label=? AND due_at<?)" in plan
-    assert "SCAN task" not in plan
-    assert "TEMP B-TREE" not in plan
+        await queue.next_due(conn, QUOTA)
+    found = await plans()
+    scans = {s: p for s, p in found.items() if re.search(r"SCAN (task|attempt|other)\b", p)}
+    assert scans == {}
+    [search] = [p for s, p in found.items() if s.startswith("SELECT") and "task.sealed" in s]
+    assert "ix_task_due (batch_id=? AND label=? AND due_at<?)" in search
+    assert "TEMP B-TREE" not in search
+
+
+async def test_a_roster_is_written_without_a_scan_a_row(store, order, plans):
+    """The look for tasks open elsewhere is one search of the active index for each user."""
+    await order(["a", "b"])
+    await order(["b", "c"])
+    [plan] = {p for s, p in (await plans()).items() if s.startswith("INSERT INTO task")}
+    assert "uq_task_active (account=? AND user_ref=? AND action=?)" in plan
 
 
 async def test_a_full_database_loses_nothing_and_says_so(store, order, claim):
@@ -239,7 +275,6 @@ async def test_a_full_database_loses_nothing_and_says_so(store, order, claim):
     async with store.engine.connect() as conn:
         pages = (await conn.execute(text("PRAGMA page_count"))).scalar_one()
     before = await rows(store, "SELECT count(*), sum(attempt) FROM task")
-    from sqlalchemy import event
 
     @event.listens_for(store.engine.sync_engine, "connect")
     def shrink(connection, _):
@@ -250,3 +285,21 @@ async def test_a_full_database_loses_nothing_and_says_so(store, order, claim):
         await claim(900)
     assert await rows(store, "SELECT count(*) FROM task WHERE state = 'running' AND attempt = 0") == [(0,)]
     assert (await rows(store, "SELECT count(*), sum(attempt) FROM task"))[0][0] == before[0][0]
+
+
+async def test_a_new_password_cannot_have_landed(store, order, claim, hand):
+    """Whatever was noted of the password before it, one that is new has not been sent yet."""
+    await order(["a"])
+    async with store.write() as conn:
+        await conn.execute(text("UPDATE task SET maybe_landed = 1, sealed = NULL"))
+    [held] = (await claim()).claims
+    assert not held.maybe_landed
+    assert await rows(store, "SELECT maybe_landed FROM task") == [(0,)]
+
+
+async def test_the_first_reason_for_a_halt_stays(store, order, claim):
+    """Later refusals of calls in flight do not hide what began it."""
+    await order(["a"])
+    await queue.record(store, Ledger(halts=[Halt(QUOTA, "first")]))
+    await queue.record(store, Ledger(halts=[Halt(QUOTA, "second")]))
+    assert (await claim()).offer.halted_reason == "first"
