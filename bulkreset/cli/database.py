@@ -16,7 +16,7 @@ def upgrade(context: typer.Context) -> None:
     from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import upgrade as migrate
 
-    invocation: "Invocation" = context.obj
+    invocation: Invocation = context.obj
     settings = invocation.settings()
     before, after = migrate(sync_url(settings.database.url, settings.base))
     print(f"the tables are at revision {after}" + ("" if before == after else f" (before: {before or 'none'})"))
@@ -28,7 +28,7 @@ def check(context: typer.Context) -> None:
     from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import differences
 
-    invocation: "Invocation" = context.obj
+    invocation: Invocation = context.obj
     settings = invocation.settings()
     found = differences(sync_url(settings.database.url, settings.base))
     for line in found:

@@ -66,9 +66,8 @@ class LiveView:
             await asyncio.sleep(max(_EVERY_S, (monotonic() - began) * _COUNTING_SHARE))
 
     async def _draw(self) -> None:
-        found = await batches.find(self._store, accounts=self._accounts)
-        self._known.update(batch.id for batch in found if batch.left or batch.state is BatchState.OPEN)
-        shown = [batch for batch in found if batch.id in self._known]
+        shown = await batches.find(self._store, ids=self._known, accounts=self._accounts, unfinished=True)
+        self._known.update(batch.id for batch in shown)
         self._live.update(self.picture(shown), refresh=True)
 
     def picture(self, shown: Sequence[Batch]) -> Group | Text:

@@ -79,8 +79,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                         summary = await worker.run()
                 else:
                     summary = await worker.run()
-            found = await batches.find(store, accounts=accounts)
-    shown = [batch for batch in found if batch.id in summary.touched or batch.left]
+            shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
     _log_end(summary, shown)
     result = {
         "batches": [batch_core(batch) for batch in shown],

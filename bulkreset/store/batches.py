@@ -1,11 +1,27 @@
 """Batches: created whole or not at all, looked at, paused, resumed, cancelled, retried, finished."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Row, Text, and_, bindparam, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import InputError, UsageError
@@ -103,34 +119,43 @@ async def create(
     return batch_id
 
 
-async def find(store: Store, *, batch_id: int | None = None, accounts: Sequence[str] = ()) -> list[Batch]:
-    """Return batches with their counts, the oldest first."""
+async def find(
+    store: Store,
+    *,
+    ids: Collection[int] = (),
+    accounts: Collection[str] = (),
+    unfinished: bool = False,
+) -> list[Batch]:
+    """Return batches with their counts, the oldest first: all, or those with these ids or not finished yet.
+
+    `accounts` narrows the choice. Only the chosen batches are counted, so a long history costs nothing.
+    """
+    chosen: list[ColumnElement[bool]] = []
+    if ids or unfinished:
+        going_on = batch.c.state.not_in((BatchState.DONE, BatchState.CANCELLED)) if unfinished else false()
+        chosen.append(or_(batch.c.id.in_(ids), going_on))
+    if accounts:
+        chosen.append(batch.c.account.in_(accounts))
     async with store.read() as conn:
-        wanted = select(batch).order_by(batch.c.id)
-        if batch_id is not None:
-            wanted = wanted.where(batch.c.id == batch_id)
-        if accounts:
-            wanted = wanted.where(batch.c.account.in_(accounts))
-        rows = (await conn.execute(wanted)).all()
-        counted = select(task.c.batch_id, task.c.state, task.c.outcome, func.count().label("n")).group_by(
-            task.c.batch_id, task.c.state, task.c.outcome
-        )
-        if batch_id is not None:
-            counted = counted.where(task.c.batch_id == batch_id)
+        rows = (await conn.execute(select(batch).where(*chosen).order_by(batch.c.id))).all()
         counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
+        counted = (
+            select(task.c.batch_id, task.c.state, task.c.outcome, func.count().label("n"))
+            .where(task.c.batch_id.in_(list(counts)))
+            .group_by(task.c.batch_id, task.c.state, task.c.outcome)
+        )
         for row in await conn.execute(counted):
-            if row.batch_id in counts:
-                counts[row.batch_id][row.state] += row.n
-                if row.outcome is not None:
-                    by_outcome = outcomes[row.batch_id]
-                    by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
+            counts[row.batch_id][row.state] += row.n
+            if row.outcome is not None:
+                by_outcome = outcomes[row.batch_id]
+                by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
     return [_batch(row, counts[row.id], outcomes[row.id]) for row in rows]
 
 
 async def get(store: Store, batch_id: int) -> Batch:
     """Return one batch. Raises UsageError where there is none with that id."""
-    found = await find(store, batch_id=batch_id)
+    found = await find(store, ids=[batch_id])
     if not found:
         raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
     return found[0]
