@@ -49,4 +49,6 @@ async def test_a_changed_or_missing_entry_is_found(store, order, change, seq):
     async with store.write() as conn:
         await conn.execute(text(change))
     async with store.read() as conn:
-        assert (await audit.verify(conn, batch_id)).seq == seq
+        found = await audit.verify(conn, batch_id)
+    assert found.seq == seq
+    assert ("missing" in found.reason) == change.startswith("DELETE")

@@ -6,13 +6,23 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, text
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import KeyMismatch, StoreError
+from bulkreset.limits.quota import Spacing
+from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.secret import Secret
 from bulkreset.store import batches, queue
 from bulkreset.store.queue import UNCLEAR_LIMIT, Closing, Ledger
-from bulkreset.store.quotas import Halt, Pause
+from bulkreset.store.quotas import Halt, Pause, Window
 
 QUOTA = Quota("zoom", "medium")
+
+
+class PlainSealer:
+    """Seals nothing."""
+
+    def fresh(self, of, *, task_id, password_no, display):
+        return Secret("x"), "x"
 
 
 def closing(claim, outcome, state, at, *, due_at=None, keep=False, **counters):
@@ -197,10 +207,6 @@ async def test_a_halt_stops_the_account_and_only_that_one(store, order, claim):
 
 async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
     """An error inside a claim rolls back: no attempt, no lease, no slot."""
-    from bulkreset.errors import KeyMismatch
-    from bulkreset.limits.quota import Spacing
-    from bulkreset.limits.rates import SECOND, Rate
-    from bulkreset.store.quotas import Window
 
     class Broken:
         def fresh(self, of, *, task_id, password_no, display):
@@ -303,3 +309,31 @@ async def test_the_first_reason_for_a_halt_stays(store, order, claim):
     await queue.record(store, Ledger(halts=[Halt(QUOTA, "first")]))
     await queue.record(store, Ledger(halts=[Halt(QUOTA, "second")]))
     assert (await claim()).offer.halted_reason == "first"
+
+
+async def test_the_calls_of_yesterday_do_not_count_today(store, order, claim, hand):
+    """The daily limit starts anew at midnight UTC."""
+    await order([f"u{n}" for n in range(20)])
+    limited = Spacing.of(Rate(1000, SECOND, 5))
+
+    async def take():
+        return await queue.claim(
+            store,
+            QUOTA,
+            limited,
+            sealer=PlainSealer(),
+            worker="w",
+            window=Window(timedelta(0), timedelta(seconds=1)),
+            most=100,
+            lease=timedelta(seconds=30),
+        )
+
+    assert len((await take()).claims) == 5
+    hand.pass_(10)
+    spent = await take()
+    assert (spent.claims, spent.offer.opens_at) == (
+        [],
+        hand.now.replace(day=1, month=2, hour=0, minute=0, second=0),
+    )
+    hand.pass_(12 * 3600)
+    assert len((await take()).claims) == 5
