@@ -224,9 +224,9 @@ def _time(text: str) -> datetime:
 
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset can lead out of the years that there are
         raise UsageError(f"--not-before {text!r} is not a time; write 2026-01-31T22:00:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _show(batch: "Batch", *, as_json: bool) -> None:

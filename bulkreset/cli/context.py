@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from bulkreset.providers.http import ReadTransport, WriteTransport
     from bulkreset.store.engine import Store
 
+# Connections beside the runner's own: logins, policies, listings.
+_READS = 16
+
 T = TypeVar("T")
 W = TypeVar("W", "ReadTransport", "WriteTransport")
 
@@ -60,7 +63,8 @@ async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]
         kind,
         total_timeout=timedelta(seconds=http.total_timeout),
         connect_timeout=timedelta(seconds=http.connect_timeout),
-        connections=settings.runner.concurrency,
+        # Each account keeps to its own concurrency; the pool must never be what one account takes from another.
+        connections=settings.runner.concurrency * max(1, len(settings.accounts)) + _READS,
         ca_file=None if http.ca_file is None else settings.base / http.ca_file,
         trust_env=http.trust_env,
     ) as way:

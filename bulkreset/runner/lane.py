@@ -88,6 +88,7 @@ class Lane:
         self._policy_doubted = False
         self._policy_read_at = -math.inf
         self._login_failures = 0
+        self._login_again_at = -math.inf
         self._login = 0  # which login calls carry: one more after each refusal of the current one
         self.lease = (
             HORIZON + timedelta(microseconds=self._spacing.grace_us) + context.http_timeout + _LEASE_MARGIN
@@ -105,6 +106,7 @@ class Lane:
             while not self._stopping.is_set():
                 await self._nap(await self.step())
         finally:
+            self._stopping.set()  # an error ends the dispatcher too
             self._drop()
             self._filled.set()
             await dispatcher
@@ -159,13 +161,16 @@ class Lane:
 
     async def _prepared(self) -> bool:
         """Have a login, and a fresh policy where the last one was refused."""
+        if monotonic() < self._login_again_at:
+            return False
         try:
             await self.provider.auth.prepare()
         except ProviderUnavailable as error:
-            self._login_failures += 1
             wait = backoff(self._login_failures, random.random())  # noqa: S311  (spreads waits, guards nothing)
+            self._login_failures += 1
+            self._login_again_at = monotonic() + wait.total_seconds()
+            self.paused_until = self._at(self._login_again_at)
             logger().warning("no login for now", account=self.quota.account, reason=str(error))
-            self._pause(self._at(monotonic()) + wait, str(error))
             return False
         except ProviderRefused as error:
             self._halt(str(error))

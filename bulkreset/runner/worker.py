@@ -24,6 +24,7 @@ SOON: Final = timedelta(minutes=1)
 """What falls due within this time is waited for by `run --once`; what is later is left to the next run."""
 
 _ONCE_POLL_S: Final = 0.2
+_ERRANDS_S: Final = 0.5
 # A rescue before peers could flush what they hold would call their results unknown.
 _FLUSH_BOUND_S: Final = 30.0
 
@@ -78,6 +79,7 @@ class Worker:
         self._lanes: dict[Quota, Lane] = {}
         self._loops: dict[Quota, asyncio.Task[None]] = {}
         self._unusable: set[str] = set()
+        self._errands: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
         self._started_at = monotonic()
@@ -85,6 +87,8 @@ class Worker:
     def stop(self) -> None:
         """Claim nothing more, release what was not sent, wait for what was, record, and end."""
         self._stopping.set()
+        for lane in self._lanes.values():
+            lane.stop()
 
     @property
     def sent(self) -> int:
@@ -128,8 +132,7 @@ class Worker:
                 loop.result()  # a lane ends by itself only with an error, and that ends the run
         try:
             await queue.rescue(self._store)
-            for chore in self._chores:
-                await chore()
+            await self._run_errands()
             self._finished.update(await batches.finish(self._store))
             async with self._store.read() as conn:
                 accounts = await batches.open_accounts(conn)
@@ -141,6 +144,21 @@ class Worker:
         for account in accounts:
             if self._wanted(account) and account not in self._unusable:
                 self._open_lane(account, first=first)
+
+    async def _run_errands(self) -> None:
+        """See to the chores, but never let one that takes long hold up the rest."""
+        if self._errands is None:
+            self._errands = asyncio.create_task(self._do_chores(), name="chores")
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([self._errands, stopping], timeout=_ERRANDS_S, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._errands.done():
+            done, self._errands = self._errands, None
+            done.result()
+
+    async def _do_chores(self) -> None:
+        for chore in self._chores:
+            await chore()
 
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
@@ -163,7 +181,9 @@ class Worker:
 
     async def _nothing_soon(self) -> bool:
         """Whether no task can be sent, and no result saved, within the next minute."""
-        if self._recorder.waiting or not all(lane.idle for lane in self._lanes.values()):
+        if self._errands is not None or self._recorder.waiting:
+            return False
+        if not all(lane.idle for lane in self._lanes.values()):
             return False
         async with self._store.read() as conn:
             soon = await self._store.now(conn) + SOON
@@ -182,8 +202,10 @@ class Worker:
         watched[0].cancel()
 
     async def _wind_up(self, recording: "asyncio.Task[None]") -> None:
-        for lane in self._lanes.values():
-            lane.stop()
+        self.stop()
+        if self._errands is not None:
+            self._errands.cancel()  # what it was writing is rolled back as a whole
+            await asyncio.gather(self._errands, return_exceptions=True)
         await asyncio.gather(*self._loops.values(), return_exceptions=True)
         self._recorder.stop()
         done, _ = await asyncio.wait([recording], timeout=_FLUSH_BOUND_S)

@@ -16,16 +16,22 @@ from sqlalchemy.types import TypeEngine
 
 
 def rows_in(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
-    """Return a relation with these columns, filled by the parameter `name`: the text that `as_json` makes."""
+    """Return a relation with these columns, filled by the parameter `name`: the text that `as_json` makes.
+
+    Values are found by their place: beside by name, both sides took half as long again.
+    """
     each = func.json_each(bindparam(name)).table_valued("value", name=f"{name}_each")
     return select(
-        *(type_coerce(func.json_extract(each.c.value, f"$.{c}"), kind).label(c) for c, kind in columns.items())
+        *(
+            type_coerce(func.json_extract(each.c.value, f"$[{place}]"), kind).label(column)
+            for place, (column, kind) in enumerate(columns.items())
+        )
     ).subquery(name)
 
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows for `rows_in`; times must already be text."""
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+    """Write rows for `rows_in`, each with its columns in that order; times must already be text."""
+    return json.dumps([tuple(row.values()) for row in rows], separators=(",", ":"), ensure_ascii=False)
 
 
 async def rows_out(conn: AsyncConnection, query: Select[Any]) -> list[list[Any]]:
