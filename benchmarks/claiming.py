@@ -19,10 +19,10 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Claim, Outcome, Quota, Result, Verdict
 from bulkreset.runner.decide import decide
 from bulkreset.runner.keyring import Keyring
-from bulkreset.store import queue
+from bulkreset.store import claims, results
 from bulkreset.store.engine import Store, open_store
-from bulkreset.store.queue import Closing, Ledger
 from bulkreset.store.quotas import Window
+from bulkreset.store.results import Closing, Ledger
 
 _QUOTA: Final = Quota("zoom", "medium")
 _SPACING: Final = Spacing.of(Rate(1_000_000, SECOND))
@@ -67,7 +67,7 @@ async def _claim_and_finish(store: Store, sealer: Keyring) -> int:
 
 
 async def _claim(store: Store, sealer: Keyring, most: int) -> list[Claim]:
-    claimed = await queue.claim(
+    claimed = await claims.claim(
         store,
         _QUOTA,
         _SPACING,
@@ -86,7 +86,7 @@ async def _record(store: Store, claims: list[Claim], verdict: Verdict) -> None:
         Closing(Result(claim, verdict, now, now, 12), decide(claim, verdict, now=now, jitter=0))
         for claim in claims
     ]
-    await queue.record(store, Ledger(closings))
+    await results.record(store, Ledger(closings))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bulkreset.model import Claim, Decision, Outcome, TaskState, Verdict
-from bulkreset.store.queue import UNCLEAR_LIMIT
+from bulkreset.store.results import UNCLEAR_LIMIT
 
 TRIES: Final = 5
 """Failure tries of a task before it fails; `unknown`, `rate_limited` and `released` spend none."""

@@ -28,11 +28,12 @@ from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff, decide
 from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
-from bulkreset.store import batches, queue
+from bulkreset.store import batches, claims
+from bulkreset.store.claims import Claimed, Sealer
 from bulkreset.store.engine import Store
 from bulkreset.store.pace import Pacer
-from bulkreset.store.queue import Claimed, Closing, Sealer
 from bulkreset.store.quotas import Halt, Pause, Window
+from bulkreset.store.results import Closing
 
 # Half of the horizon is kept in hand, so that a slow commit does not leave slots unused; all of it is what a
 # kill or a pause can leave unused.
@@ -191,7 +192,7 @@ class Lane:
 
     async def _claim(self, most: int) -> Claimed | None:
         try:
-            claimed = await queue.claim(
+            claimed = await claims.claim(
                 self._context.store,
                 self.quota,
                 self._spacing,
@@ -344,10 +345,10 @@ class Lane:
                 asyncio.get_running_loop().call_later(wait, self._low.set)
         self._context.recorder.put(Closing(Result(claim, verdict, sent_at, closed_at, latency_ms), decision))
 
-    def _release(self, claims: Iterable[Claim], why: str) -> None:
+    def _release(self, unsent: Iterable[Claim], why: str) -> None:
         """Give claims back that were never sent."""
         now = self._at(monotonic())
-        for claim in claims:
+        for claim in unsent:
             self._close(claim, Verdict(Outcome.RELEASED, message=why), None, now, None)
 
     def _drop(self, batch_id: int | None = None, why: str = "the runner is stopping") -> None:

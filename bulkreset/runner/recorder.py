@@ -6,10 +6,10 @@ from typing import Final
 
 from bulkreset.errors import StoreError
 from bulkreset.logs import logger
-from bulkreset.store import queue
+from bulkreset.store import results
 from bulkreset.store.engine import Store
-from bulkreset.store.queue import Closing, Ledger
 from bulkreset.store.quotas import Halt, Pause
+from bulkreset.store.results import Closing, Ledger
 
 GATHER_S: Final = 0.1
 """How long results are gathered: a commit is a wait for the disk, and a later row costs nothing."""
@@ -117,7 +117,7 @@ class Recorder:
         wait = 0.1
         while True:
             try:
-                await queue.record(self._store, ledger)
+                await results.record(self._store, ledger)
             except StoreError as error:
                 if not self._failing:
                     logger().error("results cannot be saved", reason=str(error), waiting=len(ledger.closings))

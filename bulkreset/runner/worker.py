@@ -17,7 +17,7 @@ from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
-from bulkreset.store import batches, queue
+from bulkreset.store import batches, claims, results
 from bulkreset.store.engine import Store
 
 SOON: Final = timedelta(minutes=1)
@@ -109,7 +109,7 @@ class Worker:
         await self._check_keys()
         if self._store.exclusive:
             # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
-            while await queue.rescue(self._store, all_running=True):
+            while await results.rescue(self._store, all_running=True):
                 pass
         recording = asyncio.create_task(self._recorder.run(), name="recorder")
         try:
@@ -131,7 +131,7 @@ class Worker:
             if loop.done():
                 loop.result()  # a lane ends by itself only with an error, and that ends the run
         try:
-            await queue.rescue(self._store)
+            await results.rescue(self._store)
             await self._run_errands()
             self._finished.update(await batches.finish(self._store))
             async with self._store.read() as conn:
@@ -190,7 +190,7 @@ class Worker:
             for which, lane in self._lanes.items():
                 if lane.halted is not None or (lane.paused_until is not None and lane.paused_until > soon):
                     continue
-                due_at = await queue.next_due(conn, which)
+                due_at = await claims.next_due(conn, which)
                 if due_at is not None and due_at <= soon:
                     return False
         return True

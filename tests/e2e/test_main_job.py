@@ -10,7 +10,7 @@ from installation import calls_reach, check_books
 
 from bulkreset.errors import ProviderRefused, UsageError
 from bulkreset.sandbox import generated_user, parse_rule
-from bulkreset.store import batches, queue
+from bulkreset.store import batches, claims, results
 
 
 def addresses(count, provider="zoom"):
@@ -415,7 +415,7 @@ async def test_a_late_answer_closes_its_own_attempt_and_no_other(zoom, installat
 
         async def claim():
             while True:
-                claimed = await queue.claim(
+                claimed = await claims.claim(
                     store,
                     Quota("zoom", "medium"),
                     Spacing.of(Rate(1000, SECOND)),
@@ -430,20 +430,20 @@ async def test_a_late_answer_closes_its_own_attempt_and_no_other(zoom, installat
 
         def closing(claim, outcome, state, due_at=None):
             now = datetime.now(UTC)
-            return queue.Closing(
+            return results.Closing(
                 Result(claim, Verdict(outcome), now, now, 1), Decision(state, outcome, due_at, keep_password=True)
             )
 
         first = await claim()
-        assert await queue.rescue(store, all_running=True) == 1
+        assert await results.rescue(store, all_running=True) == 1
         second = await claim()
         assert (first.n, second.n, second.maybe_landed) == (1, 2, True)
         assert first.password.reveal() == second.password.reveal()
-        late = queue.Ledger([closing(first, Outcome.OK, TaskState.SUCCEEDED)])
-        assert await queue.record(store, late) == 0
-        ours = queue.Ledger([closing(second, Outcome.CONFIRMED, TaskState.SUCCEEDED)])
-        assert await queue.record(store, ours) == 1
-        assert await queue.record(store, ours) == 0
+        late = results.Ledger([closing(first, Outcome.OK, TaskState.SUCCEEDED)])
+        assert await results.record(store, late) == 0
+        ours = results.Ledger([closing(second, Outcome.CONFIRMED, TaskState.SUCCEEDED)])
+        assert await results.record(store, ours) == 1
+        assert await results.record(store, ours) == 0
 
     await installation.with_store(act)
     assert installation.query("SELECT n, outcome FROM attempt ORDER BY n") == [(1, "ok"), (2, "confirmed")]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bulkreset.model import Action, Claim, Outcome, TaskState, Verdict
 from bulkreset.runner.decide import CHANGES_WAIT, RENEWALS, TRIES, backoff, decide
 from bulkreset.secret import Secret
-from bulkreset.store.queue import UNCLEAR_LIMIT
+from bulkreset.store.results import UNCLEAR_LIMIT
 
 NOW = datetime(2026, 1, 31, 22, tzinfo=UTC)
 # The provider itself asks to wait, or nothing was sent: these may go on for as long as the provider says so.

@@ -8,7 +8,7 @@ from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.secret import Secret
-from bulkreset.store import batches, queue
+from bulkreset.store import batches, claims
 from bulkreset.store.batches import NewBatch, RosterEntry
 from bulkreset.store.engine import open_store, sync_url
 from bulkreset.store.migrate import upgrade
@@ -83,7 +83,7 @@ def order(store):
 @pytest.fixture
 def claim(store):
     async def make(most=100, *, rate=1000, which=QUOTA, lease=30.0, horizon=1.0):
-        return await queue.claim(
+        return await claims.claim(
             store,
             which,
             Spacing.of(Rate(rate, SECOND)),

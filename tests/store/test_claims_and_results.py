@@ -11,9 +11,9 @@ from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
 from bulkreset.secret import Secret
-from bulkreset.store import batches, queue
-from bulkreset.store.queue import UNCLEAR_LIMIT, Closing, Ledger
+from bulkreset.store import batches, claims, results
 from bulkreset.store.quotas import Halt, Pause, Window
+from bulkreset.store.results import UNCLEAR_LIMIT, Closing, Ledger
 
 QUOTA = Quota("zoom", "medium")
 
@@ -96,13 +96,13 @@ async def test_nothing_is_claimed_before_its_time(store, order, claim, hand):
     hand.pass_(3601)
     [held] = (await claim()).claims
     later = hand.now + timedelta(minutes=5)
-    await queue.record(
+    await results.record(
         store,
         Ledger([closing(held, Outcome.PROVIDER_ERROR, TaskState.PENDING, hand.now, due_at=later, keep=True)]),
     )
     assert (await claim()).claims == []
     async with store.read() as conn:
-        assert await queue.next_due(conn, QUOTA) == later
+        assert await claims.next_due(conn, QUOTA) == later
     hand.pass_(301)
     assert [c.n for c in (await claim()).claims] == [2]
 
@@ -111,7 +111,7 @@ async def test_an_unclear_end_keeps_the_password_and_a_refusal_changes_it(store,
     """The same sealed password goes again after a rescue; after a refusal a new one with the next number."""
     await order(["a"])
     [first] = (await claim()).claims
-    await queue.rescue(store, all_running=True)
+    await results.rescue(store, all_running=True)
     hand.pass_(2)
     [second] = (await claim()).claims
     assert (second.password.reveal(), second.password_no, second.maybe_landed) == (
@@ -120,7 +120,7 @@ async def test_an_unclear_end_keeps_the_password_and_a_refusal_changes_it(store,
         True,
     )
     again = closing(second, Outcome.POLICY_REJECTED, TaskState.PENDING, hand.now, due_at=hand.now, renewals=1)
-    await queue.record(store, Ledger([again]))
+    await results.record(store, Ledger([again]))
     hand.pass_(2)
     [third] = (await claim()).claims
     assert (third.password.reveal(), third.password_no, third.maybe_landed) == ("pw-1-2", 2, False)
@@ -131,7 +131,7 @@ async def test_a_final_task_keeps_no_sealed_password(store, order, claim, hand):
     """Success and failure alike remove the ciphertext."""
     await order(["a", "b"])
     one, two = (await claim()).claims
-    await queue.record(
+    await results.record(
         store,
         Ledger(
             [
@@ -151,10 +151,10 @@ async def test_a_lease_is_waited_for_and_then_given_back(store, order, claim, ha
     await order(["a", "b"])
     await claim(lease=30)
     hand.pass_(29)
-    assert await queue.rescue(store) == 0
+    assert await results.rescue(store) == 0
     hand.pass_(3)
-    assert await queue.rescue(store) == 2
-    assert await queue.rescue(store) == 0
+    assert await results.rescue(store) == 2
+    assert await results.rescue(store) == 0
     found = await rows(store, "SELECT state, outcome, unclear, maybe_landed FROM task")
     assert found == [("pending", "unknown", 1, 1)] * 2
     assert await rows(store, "SELECT DISTINCT outcome FROM attempt") == [("unknown",)]
@@ -166,7 +166,7 @@ async def test_unclear_attempts_are_capped(store, order, claim, hand):
     for _ in range(UNCLEAR_LIMIT):
         hand.pass_(2)
         assert (await claim()).claims
-        await queue.rescue(store, all_running=True)
+        await results.rescue(store, all_running=True)
     hand.pass_(2)
     assert (await claim()).claims == []
     assert await rows(store, "SELECT state, outcome, sealed FROM task") == [("failed", "unknown", None)]
@@ -177,9 +177,9 @@ async def test_the_same_ledger_twice_changes_nothing(store, order, claim, hand):
     await order(["a"])
     [held] = (await claim()).claims
     ledger = Ledger([closing(held, Outcome.OK, TaskState.SUCCEEDED, hand.now)])
-    assert await queue.record(store, ledger) == 1
+    assert await results.record(store, ledger) == 1
     before = await rows(store, "SELECT * FROM task")
-    assert await queue.record(store, ledger) == 0
+    assert await results.record(store, ledger) == 0
     assert await rows(store, "SELECT * FROM task") == before
 
 
@@ -187,7 +187,7 @@ async def test_a_pause_is_kept_until_its_end_and_never_shortened(store, order, c
     """The later of two pauses holds; claims begin again at its end, not before."""
     await order(["a"])
     late, early = hand.now + timedelta(seconds=20), hand.now + timedelta(seconds=5)
-    await queue.record(store, Ledger(pauses=[Pause(QUOTA, late, "429"), Pause(QUOTA, early, "429")]))
+    await results.record(store, Ledger(pauses=[Pause(QUOTA, late, "429"), Pause(QUOTA, early, "429")]))
     claimed = await claim()
     assert (claimed.claims, claimed.offer.opens_at, claimed.offer.pause_reason) == ([], late, "429")
     hand.pass_(19.5)
@@ -198,7 +198,7 @@ async def test_a_halt_stops_the_account_and_only_that_one(store, order, claim):
     """A halted account yields no claim; another one does; resume lifts the halt."""
     at_zoom = await order(["a"])
     await order(["a"], account="other")
-    await queue.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
+    await results.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
     assert (await claim()).offer.halted_reason == "no permission"
     assert len((await claim(which=Quota("other", "medium"))).claims) == 1
     await batches.resume(store, at_zoom, "tester")
@@ -214,7 +214,7 @@ async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
 
     await order(["a"])
     with pytest.raises(KeyMismatch):
-        await queue.claim(
+        await claims.claim(
             store,
             QUOTA,
             Spacing.of(Rate(10, SECOND)),
@@ -253,12 +253,12 @@ async def test_no_statement_of_the_hot_path_scans_the_tables(store, order, claim
     """Claim, record, rescue and finish find their rows by an index, as they are really bound, at any size."""
     await order([f"u{n:04}" for n in range(2000)])
     held = (await claim(50)).claims
-    await queue.record(store, Ledger([closing(c, Outcome.OK, TaskState.SUCCEEDED, hand.now) for c in held[:25]]))
+    await results.record(store, Ledger([closing(c, Outcome.OK, TaskState.SUCCEEDED, hand.now) for c in held[:25]]))
     hand.pass_(60)
-    await queue.rescue(store)
+    await results.rescue(store)
     await batches.finish(store)
     async with store.read() as conn:
-        await queue.next_due(conn, QUOTA)
+        await claims.next_due(conn, QUOTA)
     found = await plans()
     scans = {s: p for s, p in found.items() if re.search(r"SCAN (task|attempt|other)\b", p)}
     assert scans == {}
@@ -306,8 +306,8 @@ async def test_a_new_password_cannot_have_landed(store, order, claim, hand):
 async def test_the_first_reason_for_a_halt_stays(store, order, claim):
     """Later refusals of calls in flight do not hide what began it."""
     await order(["a"])
-    await queue.record(store, Ledger(halts=[Halt(QUOTA, "first")]))
-    await queue.record(store, Ledger(halts=[Halt(QUOTA, "second")]))
+    await results.record(store, Ledger(halts=[Halt(QUOTA, "first")]))
+    await results.record(store, Ledger(halts=[Halt(QUOTA, "second")]))
     assert (await claim()).offer.halted_reason == "first"
 
 
@@ -317,7 +317,7 @@ async def test_the_calls_of_yesterday_do_not_count_today(store, order, claim, ha
     limited = Spacing.of(Rate(1000, SECOND, 5))
 
     async def take():
-        return await queue.claim(
+        return await claims.claim(
             store,
             QUOTA,
             limited,

@@ -1,53 +1,31 @@
-"""The job table at work: claim, record, rescue. Release is a record whose outcome is `released`.
+"""Claims: free slots matched with due tasks, an attempt opened for each before its call may leave.
 
-An attempt row is committed before its call may leave, so after a crash the table knows every call that may
-have gone out. Results are fenced by the attempt's number: one that comes too late closes its own attempt row
-and can never overwrite what happened since.
-
-Locks are taken in one order, quota row before task rows and task rows by id, so that no two can wait for
-each other.
+After a crash the table knows every call that may have gone out, because its attempt row was committed first.
+Locks are taken in one order, here and where results are written: quota row before task rows, task rows by id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from sqlalchemy import (
-    Boolean,
-    Integer,
-    Row,
-    Select,
-    Text,
-    bindparam,
-    case,
-    func,
-    insert,
-    or_,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import Integer, Row, Select, Text, bindparam, case, func, insert, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import StoreError
 from bulkreset.limits.quota import Spacing
-from bulkreset.model import Action, BatchState, Claim, Decision, Outcome, Quota, Result, TaskState
+from bulkreset.model import Action, BatchState, Claim, Quota, TaskState
 from bulkreset.secret import Secret
 from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
-from bulkreset.store.quotas import Halt, Offer, Pause, Window
+from bulkreset.store.quotas import Offer, Window
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, attempt, batch, is_pending, is_running, task, time_text
-
-UNCLEAR_LIMIT: Final = 20
-"""After so many attempts whose end is not known a task fails, with outcome `unknown`."""
+from bulkreset.store.tables import UtcDateTime, attempt, batch, is_pending, task, time_text
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8
-_RESCUED_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +62,6 @@ class Claimed:
     clock_doubt: float
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A result with what was decided about its task."""
-
-    result: Result
-    decision: Decision
-
-
-@dataclass(slots=True)
-class Ledger:
-    """Everything one record writes, in one transaction."""
-
-    closings: list[Closing] = field(default_factory=list)
-    pauses: list[Pause] = field(default_factory=list)
-    halts: list[Halt] = field(default_factory=list)
-    batch_halts: dict[int, str] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.closings or self.pauses or self.halts or self.batch_halts)
-
-
 async def claim(
     store: Store,
     which: Quota,
@@ -134,56 +91,6 @@ async def claim(
         if claims:
             await quotas.take(conn, which, row, now, spacing, found.slots[: len(claims)])
     return Claimed(claims, found, now, read_at, read_at - asked_at)
-
-
-async def record(store: Store, ledger: Ledger) -> int:
-    """Write results, pauses and halts in one transaction; return how many tasks moved.
-
-    Fewer than the ledger's closings moved where a lease had been lost or the same ledger is written again:
-    both are harmless.
-    """
-    async with store.write() as conn:
-        now = await store.now(conn)
-        await quotas.apply(conn, now, ledger.pauses, ledger.halts)
-        moved = 0
-        if ledger.closings:
-            rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
-            parameters = {"closings": as_json(rows)}
-            await conn.execute(_CLOSE_ATTEMPTS, parameters)
-            moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
-        for batch_id, reason in ledger.batch_halts.items():
-            halted = await conn.execute(
-                update(batch)
-                .where(batch.c.id == batch_id, batch.c.state == BatchState.OPEN)
-                .values(state=BatchState.HALTED, state_reason=reason)
-            )
-            if halted.rowcount:
-                await audit.append(conn, batch_id, at=now, actor="runner", kind="halted", reason=reason)
-        return moved
-
-
-async def rescue(store: Store, *, all_running: bool = False) -> int:
-    """Give back tasks whose lease has ended: their attempts end `unknown`, and the same password goes again.
-
-    With `all_running` no lease is waited for; only a runner that holds the file's lock may ask for that.
-    Harmless to run twice or on many workers: every statement names the state that it expects.
-    """
-    async with store.write() as conn:
-        now = await store.now(conn)
-        gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
-        if not all_running:
-            gone = gone.where(task.c.lease_until < now)
-        # In the order of the lease index; the locks are taken by id below.
-        rows = sorted(await rows_out(conn, gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE)))
-        if not rows:
-            return 0
-        parameters = {
-            "gone": as_json([{"task_id": task_id, "n": n} for task_id, n in rows]),
-            "now": now,
-            "why": "the runner was lost before it could record an answer",
-        }
-        await conn.execute(_CLOSE_LOST_ATTEMPTS, parameters)
-        return (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
 
 
 async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
@@ -352,31 +259,6 @@ def _take_turns(rows: Sequence[list[Any]], most: int) -> list[list[Any]]:
     return [row for row in turns if row is not None][:most]
 
 
-def _closing_row(closing: Closing) -> dict[str, Any]:
-    result, decision, verdict = closing.result, closing.decision, closing.result.verdict
-    final = decision.state.final
-    return {
-        "task_id": result.claim.task_id,
-        "n": result.claim.n,
-        "outcome": decision.outcome,
-        "http_status": verdict.http_status,
-        "code": verdict.code,
-        "message": verdict.message,
-        "request_id": verdict.request_id,
-        "sent_at": None if result.sent_at is None else time_text(result.sent_at),
-        "closed_at": time_text(result.closed_at),
-        "latency_ms": result.latency_ms,
-        "state": decision.state,
-        "due_at": None if decision.due_at is None else time_text(decision.due_at),
-        "keep_password": decision.keep_password and not final,
-        "tries": decision.tries,
-        "unclear": decision.unclear,
-        "renewals": decision.renewals,
-        "maybe_landed": decision.maybe_landed,
-        "finished_at": time_text(result.closed_at) if final else None,
-    }
-
-
 _claims = rows_in(
     "claims",
     {
@@ -386,30 +268,6 @@ _claims = rows_in(
         "sealed": Text(),
         "slot_at": Text(),
         "lease_until": Text(),
-    },
-)
-_gone = rows_in("gone", {"task_id": Integer(), "n": Integer()})
-_closings = rows_in(
-    "closings",
-    {
-        "task_id": Integer(),
-        "n": Integer(),
-        "outcome": Text(),
-        "http_status": Integer(),
-        "code": Text(),
-        "message": Text(),
-        "request_id": Text(),
-        "sent_at": Text(),
-        "closed_at": Text(),
-        "latency_ms": Integer(),
-        "state": Text(),
-        "due_at": Text(),
-        "keep_password": Boolean(),
-        "tries": Integer(),
-        "unclear": Integer(),
-        "renewals": Integer(),
-        "maybe_landed": Boolean(),
-        "finished_at": Text(),
     },
 )
 
@@ -437,91 +295,4 @@ _OPEN_ATTEMPTS = insert(attempt).from_select(
         bindparam("worker", type_=Text()),
         bindparam("now", type_=UtcDateTime()),
     ),
-)
-
-# An attempt that rescue has closed as unknown may still learn its real end, when the answer comes late.
-_CLOSE_ATTEMPTS = (
-    update(attempt)
-    .where(
-        attempt.c.task_id == _closings.c.task_id,
-        attempt.c.n == _closings.c.n,
-        or_(attempt.c.closed_at.is_(None), attempt.c.outcome == Outcome.UNKNOWN),
-    )
-    .values(
-        {
-            name: _closings.c[name]
-            for name in (
-                "outcome",
-                "http_status",
-                "code",
-                "message",
-                "request_id",
-                "sent_at",
-                "closed_at",
-                "latency_ms",
-            )
-        }
-    )
-)
-
-_MOVE_TASKS = (
-    update(task)
-    .where(
-        task.c.id == _closings.c.task_id,
-        # The fence: a task that was rescued and claimed again since has a later attempt.
-        task.c.attempt == _closings.c.n,
-        task.c.state == TaskState.RUNNING,
-    )
-    .values(
-        {
-            **{
-                name: _closings.c[name]
-                for name in (
-                    "state",
-                    "outcome",
-                    "code",
-                    "message",
-                    "tries",
-                    "unclear",
-                    "renewals",
-                    "maybe_landed",
-                    "finished_at",
-                )
-            },
-            "due_at": func.coalesce(_closings.c.due_at, task.c.due_at),
-            "sealed": case((_closings.c.keep_password, task.c.sealed), else_=None),
-            "worker": None,
-            "lease_until": None,
-        }
-    )
-)
-
-_CLOSE_LOST_ATTEMPTS = (
-    update(attempt)
-    .where(attempt.c.task_id == _gone.c.task_id, attempt.c.n == _gone.c.n, attempt.c.closed_at.is_(None))
-    .values(
-        outcome=Outcome.UNKNOWN,
-        closed_at=bindparam("now", type_=UtcDateTime()),
-        message=bindparam("why", type_=Text()),
-    )
-)
-
-_gives_up = task.c.unclear + 1 >= UNCLEAR_LIMIT
-
-_RESCUE_TASKS = (
-    update(task)
-    .where(task.c.id == _gone.c.task_id, task.c.attempt == _gone.c.n, task.c.state == TaskState.RUNNING)
-    .values(
-        state=case((_gives_up, TaskState.FAILED), else_=TaskState.PENDING),
-        outcome=Outcome.UNKNOWN,
-        code=None,
-        message=bindparam("why", type_=Text()),
-        unclear=task.c.unclear + 1,
-        maybe_landed=True,
-        sealed=case((_gives_up, None), else_=task.c.sealed),
-        due_at=bindparam("now", type_=UtcDateTime()),
-        finished_at=case((_gives_up, bindparam("now", type_=UtcDateTime())), else_=None),
-        worker=None,
-        lease_until=None,
-    )
 )
