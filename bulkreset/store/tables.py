@@ -58,7 +58,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def time_text(value: datetime) -> str:
     """Write a time as the SQLite columns hold it: always 26 characters, so that text order is time order."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(sep=" ", timespec="microseconds")[:26]
 
 
 def time_of(value: str) -> datetime:
