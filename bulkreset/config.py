@@ -21,12 +21,18 @@ from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
 from bulkreset.passwords.keyfile import read_secret_file
 from bulkreset.secret import Secret
 
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
+
 
 def _web_address(url: str) -> str:
     """Refuse an address that would carry credentials in clear over a network."""
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    if parts.scheme not in ("https", "http") or not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise ValueError("must be an https:// address")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is no port") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a plain address, with no user, password, query or fragment")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
@@ -36,6 +42,7 @@ def _web_address(url: str) -> str:
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Share = Annotated[float, Field(gt=0, le=1)]
+CallRate = Annotated[float, Field(ge=0.01, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -100,7 +107,7 @@ class ZoomSettings(_Table):
     provider: Literal["zoom"]
     plan: Literal["free", "pro", "business"] = "pro"
     share: Share = 0.9
-    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    requests_per_second: CallRate | None = None
     account_id: str
     client_id: SecretSource | str
     client_secret: SecretSource
@@ -121,7 +128,7 @@ class ZendeskSettings(_Table):
     subdomain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
     api_url: WebAddress | None = None
     plan: str | None = None
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_per_minute: CallRate | None = None
     share: Share = 0.9
     email: str | None = None
     api_token: SecretSource | None = None
@@ -251,7 +258,10 @@ def _first_line(path: Path, text: str, error: ValidationError) -> str:
     faults = error.errors(include_input=False, include_url=False)
     first = faults[0]
     # pydantic puts the chosen alternative of a union into the path; the file has no such key
-    place = tuple(p for p in first["loc"] if p not in ("zoom", "zendesk", "str", "SecretSource"))
+    given = first["loc"]
+    head = 2 if given[:1] == ("accounts",) else 0  # an account's own name may be any of these words
+    chosen = ("zoom", "zendesk", "str", "SecretSource")
+    place = (*given[:head], *(part for part in given[head:] if part not in chosen))
     name = ".".join(str(part) for part in place) or "the file"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{path}:{line_of(text, place)}: {_advice(name, first['type'], first['msg'], first.get('ctx'))}{more}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
-BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.")]
+BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", max=2**63 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 

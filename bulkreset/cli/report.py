@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 def report(
     context: typer.Context,
-    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.")],
+    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", max=2**63 - 1)],
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     state: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")
@@ -78,6 +78,10 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         sys.stdout.flush()
+        return
+    if output.exists() and not output.is_file():  # a pipe or a device is written to, not replaced
+        with output.open("w", encoding="utf-8", newline="") as out:
+            yield out
         return
     try:
         handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")

@@ -63,6 +63,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
         with runner_lock(store):
             async with transport(WriteTransport, settings) as way:
                 master = master_key(settings)
+                orders = OrdersBySql(store, settings, way, master)
                 worker = Worker(
                     store,
                     settings,
@@ -71,7 +72,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                     name=f"{socket.gethostname()}:{os.getpid()}",
                     once=once,
                     accounts=accounts,
-                    chores=[OrdersBySql(store, settings, way, master)],
+                    chores=[orders],
                 )
                 _obey_signals(worker)
                 if live:
@@ -79,6 +80,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                         summary = await worker.run()
                 else:
                     summary = await worker.run()
+            waiting = await orders.waiting()
             shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
     _log_end(summary, shown)
     result = {
@@ -86,13 +88,14 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
         "sent": summary.sent,
         "elapsed_s": round(summary.elapsed_s, 3),
     }
-    return _exit_code(shown), result
+    return _exit_code(shown, waiting, orders.refused), result
 
 
-def _exit_code(shown: list["Batch"]) -> int:
-    if any(batch.left for batch in shown):
+def _exit_code(shown: list["Batch"], waiting: int, refused: int) -> int:
+    """Say by the exit code what is left, batches and orders by SQL alike."""
+    if waiting or any(batch.left for batch in shown):
         return 4
-    if any(batch.counts["failed"] or batch.counts["skipped"] for batch in shown):
+    if refused or any(batch.counts["failed"] or batch.counts["skipped"] for batch in shown):
         return 3
     return 0
 

@@ -2,16 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
-from bulkreset.errors import InputError, ProviderUnavailable
+from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake.roster import Roster
 from bulkreset.intake.users_file import UserLine
 from bulkreset.limits.quota import US, Spacing
@@ -26,6 +26,8 @@ from bulkreset.store import batches
 from bulkreset.store.batches import NewBatch, RosterEntry
 from bulkreset.store.engine import Store
 from bulkreset.store.pace import Pacer
+
+T = TypeVar("T")
 
 _CHUNK: Final = 5_000
 _DAY_S: Final = 86_400
@@ -84,14 +86,13 @@ async def place(
     pace = Pacer(store, Quota(order.account, label), spacing)
     with Roster() as roster:
         async for lines in users:
-            await asyncio.to_thread(roster.add, lines)
+            await _beside(roster.add, lines)
         async for lines in excluded:
-            await asyncio.to_thread(roster.exclude, lines)
+            await _beside(roster.exclude, lines)
         if provider.ids_required:
             await _resolve(roster, provider, pace)
-        await asyncio.to_thread(roster.freeze, ids_required=provider.ids_required)
-        for entries in _entries(roster):
-            _check_refs(entries, provider)
+        await _beside(roster.freeze, ids_required=provider.ids_required)
+        await _beside(_check_refs, roster, provider)
         policy = await _policy(provider, pace)
         new = NewBatch(
             account=order.account,
@@ -131,6 +132,19 @@ def estimate(calls: int, spacing: Spacing) -> float:
     return round(days * _DAY_S + calls * spacing.interval_us / US, 1)
 
 
+async def _beside(work: Callable[..., T], *arguments: object, **options: object) -> T:
+    """Do work in a thread, so that other accounts' calls leave on time meanwhile.
+
+    A cancellation waits for the thread: what it works on must not be closed under it.
+    """
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **options))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
+
+
 async def chunks(lines: Iterable[UserLine]) -> AsyncIterator[list[UserLine]]:
     """Hand lines on a few thousand at a time, giving way to the event loop in between."""
     source = iter(lines)
@@ -140,33 +154,45 @@ async def chunks(lines: Iterable[UserLine]) -> AsyncIterator[list[UserLine]]:
 
 
 def _check(order: Order) -> None:
-    for name, text, limit in (("incident", order.incident, 200), ("reason", order.reason, 1_000)):
+    told = (
+        ("incident", order.incident, 200),
+        ("reason", order.reason, 1_000),
+        ("requester", order.requester, 200),
+    )
+    for name, text, limit in told:
         if not text.strip():
-            raise InputError(
-                f"the {name} is empty; say which incident and why, for those who read the trail later"
-            )
+            raise InputError(f"the {name} is empty; those who read the trail later need it")
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"the {name} is not UTF-8 text; write it anew")
         if len(text) > limit or _CONTROL.search(text):
             raise InputError(f"the {name} must be one line of at most {limit} characters")
 
 
-def _entries(roster: Roster) -> Iterator[list[RosterEntry]]:
+async def _entries(roster: Roster) -> AsyncIterator[list[RosterEntry]]:
+    """Hand the roster on, read beside the event loop."""
+    chunks_left = roster.rows()
+
+    def following() -> list[RosterEntry]:
+        return [RosterEntry(row.user_ref, row.display, row.resolved) for row in next(chunks_left, [])]
+
+    while entries := await _beside(following):
+        yield entries
+
+
+def _check_refs(roster: Roster, provider: Provider) -> None:
     for rows in roster.rows():
-        yield [RosterEntry(row.user_ref, row.display, row.resolved) for row in rows]
-
-
-def _check_refs(entries: Iterable[RosterEntry], provider: Provider) -> None:
-    for entry in entries:
-        if entry.resolved and (fault := provider.check_ref(entry.user_ref)) is not None:
-            raise InputError(f"user {entry.display!r}: {fault}; correct the users file and try again")
+        for row in rows:
+            if row.resolved and (fault := provider.check_ref(row.user_ref)) is not None:
+                raise InputError(f"user {row.display!r}: {fault}; correct the users file and try again")
 
 
 async def _resolve(roster: Roster, provider: Provider, pace: Pace) -> None:
     """Look addresses up in the account's own listing, until all are found or it ends."""
     async for users in provider.directory(pace):
-        if not roster.unresolved():
+        if not await _beside(roster.unresolved):
             return
         pairs = [(user.user_id, user.email) for user in users if user.email]
-        await asyncio.to_thread(roster.resolve, pairs)
+        await _beside(roster.resolve, pairs)
 
 
 async def _policy(provider: Provider, pace: Pace) -> str:
@@ -176,4 +202,9 @@ async def _policy(provider: Provider, pace: Pace) -> str:
         # The strongest form fits nearly every policy, and a refusal later makes the runner read it again.
         logger().warning("policy not read; using the strongest", account=provider.account, reason=str(error))
         policy = STRONGEST
+    if (fault := policy.impossible()) is not None:
+        raise ProviderRefused(
+            f"account {provider.account!r}: no password can meet its policy ({policy.source}): {fault}; "
+            "change it there"
+        )
     return policy.as_json()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Row, String, select, type_coerce, update
+from sqlalchemy import ColumnElement, Label, LargeBinary, Row, cast, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
@@ -36,6 +36,7 @@ class OrdersBySql:
         self._transport = transport
         self._master = master
         self._later: dict[int, float] = {}  # request id → when it is worth trying again
+        self.refused = 0
 
     async def __call__(self) -> int:
         """Take up every ready request once, the oldest first; return how many became batches."""
@@ -45,24 +46,20 @@ class OrdersBySql:
                 accepted += await self._take_up(request)
         return accepted
 
-    async def _ready(self) -> list[Row[Any, Any, Any, Any, Any, Any]]:
+    async def waiting(self) -> int:
+        """Count the requests that are ready and not taken up."""
+        return len(await self._ready())
+
+    async def _ready(self) -> list[Row[*tuple[Any, ...]]]:
         wanted = (
-            select(
-                batch_request.c.id,
-                batch_request.c.account,
-                batch_request.c.incident,
-                batch_request.c.reason,
-                batch_request.c.requested_by,
-                # As written: another system's spelling of a time must not break the reading of all requests.
-                type_coerce(batch_request.c.not_before, String()).label("not_before"),
-            )
+            select(batch_request.c.id, *(_as_written(batch_request.c[name]) for name in _TOLD))
             .where(batch_request.c.state == "ready")
             .order_by(batch_request.c.id)
         )
         async with self._store.read() as conn:
             return list((await conn.execute(wanted)).all())
 
-    async def _take_up(self, request: Row[Any, Any, Any, Any, Any, Any]) -> bool:
+    async def _take_up(self, request: Row[*tuple[Any, ...]]) -> bool:
         async def accept(conn: AsyncConnection, batch_id: int) -> None:
             await _mark(conn, request.id, state="accepted", batch_id=batch_id, message=None)
 
@@ -86,6 +83,7 @@ class OrdersBySql:
         except (UsageError, ProviderRefused, KeyMismatch) as error:
             async with self._store.write() as conn:
                 await _mark(conn, request.id, state="refused", message=str(error))
+            self.refused += 1
             logger().error("request refused", request=request.id, reason=str(error))
             return False
         logger().info("request accepted", request=request.id, batch=placed.id, users=placed.total)
@@ -96,7 +94,7 @@ class OrdersBySql:
         row_number = 0
         while True:
             wanted = (
-                select(batch_request_user.c.id, batch_request_user.c.user_ref)
+                select(batch_request_user.c.id, _as_written(batch_request_user.c.user_ref))
                 .where(batch_request_user.c.request_id == request_id, batch_request_user.c.id > last)
                 .order_by(batch_request_user.c.id)
                 .limit(_PAGE)
@@ -110,26 +108,43 @@ class OrdersBySql:
             lines = []
             for row in rows:
                 row_number += 1
-                lines.append(user_line(row.user_ref, row_number, f"request {request_id}"))
+                name = f"request {request_id}"
+                lines.append(user_line(_text(row.user_ref, f"{name}: user {row_number}"), row_number, name))
             yield lines
             last = rows[-1].id
 
 
-def _order(request: Row[Any, Any, Any, Any, Any, Any]) -> Order:
+# What another system wrote is read as bytes: one value that is no text must not keep all requests from being read.
+_TOLD: Final = ("account", "incident", "reason", "requested_by", "not_before")
+
+
+def _as_written(column: ColumnElement[Any]) -> Label[bytes]:
+    return cast(column, LargeBinary()).label(column.key)
+
+
+def _text(value: bytes, what: str) -> str:
     try:
-        not_before = None if request.not_before is None else time_of(str(request.not_before))
-    except ValueError:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{what} is not UTF-8 text; write it anew") from None
+
+
+def _order(request: Row[*tuple[Any, ...]]) -> Order:
+    told = {
+        name: "" if (value := getattr(request, name)) is None else _text(value, f"request {request.id}: {name}")
+        for name in _TOLD
+    }
+    try:
+        not_before = time_of(told["not_before"]) if told["not_before"] else None
+    except (ValueError, OverflowError):
         raise InputError(
             f"request {request.id}: not_before is not a time; write 2026-01-31 22:00:00 (UTC)"
         ) from None
-    requester = str(request.requested_by).strip()
-    if not requester:
-        raise InputError(f"request {request.id}: requested_by is empty; say who orders this")
     return Order(
-        account=request.account,
-        incident=request.incident,
-        reason=request.reason,
-        requester=requester,
+        account=told["account"],
+        incident=told["incident"],
+        reason=told["reason"],
+        requester=told["requested_by"].strip(),
         not_before=not_before,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from bulkreset.model import TaskState
 from bulkreset.store.audit import GENESIS
@@ -47,9 +47,15 @@ class TaskLine:
 
 async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -> AsyncIterator[TaskLine]:
     """Yield a batch's tasks in roster order; each page is one snapshot, and no reader holds up a writer."""
-    last = 0
+    last = ("", "")
     while True:
-        wanted = select(task).where(task.c.batch_id == batch_id, task.c.id > last).order_by(task.c.id).limit(_PAGE)
+        # Along the unique index of the roster, so that every page begins where the last one ended.
+        wanted = (
+            select(task)
+            .where(task.c.batch_id == batch_id, tuple_(task.c.user_ref, task.c.action) > last)
+            .order_by(task.c.user_ref, task.c.action)
+            .limit(_PAGE)
+        )
         if states:
             wanted = wanted.where(task.c.state.in_(states))
         async with store.read() as conn:
@@ -58,15 +64,12 @@ async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -
                 return
             calls: dict[int, list[AttemptLine]] = {row.id: [] for row in rows}
             found = await conn.execute(
-                select(attempt)
-                .where(attempt.c.task_id.between(rows[0].id, rows[-1].id))
-                .order_by(attempt.c.task_id, attempt.c.n)
+                select(attempt).where(attempt.c.task_id.in_(list(calls))).order_by(attempt.c.task_id, attempt.c.n)
             )
             for call in found:
-                if call.task_id in calls:
-                    calls[call.task_id].append(
-                        AttemptLine(*(getattr(call, name) for name in AttemptLine.__dataclass_fields__))
-                    )
+                calls[call.task_id].append(
+                    AttemptLine(*(getattr(call, name) for name in AttemptLine.__dataclass_fields__))
+                )
         for row in rows:
             yield TaskLine(
                 user=row.display,
@@ -80,7 +83,7 @@ async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -
                 finished_at=row.finished_at,
                 attempts=tuple(calls[row.id]),
             )
-        last = rows[-1].id
+        last = (rows[-1].user_ref, rows[-1].action)
 
 
 async def audit_head(store: Store, batch_id: int) -> str:

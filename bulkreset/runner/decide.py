@@ -6,8 +6,8 @@ from typing import Final
 from bulkreset.model import Claim, Decision, Outcome, TaskState, Verdict
 from bulkreset.store.results import UNCLEAR_LIMIT
 
-TRIES: Final = 5
-"""Failure tries of a task before it fails; `unknown`, `rate_limited` and `released` spend none."""
+TRIES: Final = 8
+"""Failure tries of a task before it fails, some four minutes; what the provider asks to wait for spends none."""
 
 RENEWALS: Final = 3
 """New passwords made for a task after refusals."""
@@ -46,6 +46,9 @@ def decide(  # noqa: C901, PLR0911, PLR0912  (one case for each outcome; splitti
             return _again(
                 claim, outcome, now, renewals=claim.renewals + 1, keep_password=False, maybe_landed=False
             )
+        case Outcome.PROVIDER_ERROR if verdict.pauses_quota:
+            # A 503 with Retry-After: everybody waits as for a 429, but the write may stand behind it.
+            return _again(claim, outcome, now, maybe_landed=True)
         case Outcome.PROVIDER_ERROR | Outcome.UNREACHABLE:
             if claim.tries + 1 >= TRIES:
                 return _ended(claim, outcome, TaskState.FAILED)
@@ -57,8 +60,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912  (one case for each outcome; splitti
                 return _ended(claim, outcome, TaskState.FAILED)
             due_at = now + backoff(claim.unclear, jitter)
             return _again(claim, outcome, due_at, unclear=claim.unclear + 1, maybe_landed=True)
-        case Outcome.FORBIDDEN:
-            # The account halts; this user goes back, but one that is refused alone must not halt it for ever.
+        case Outcome.FORBIDDEN | Outcome.UNAUTHORIZED:
+            # The account's matter; this user goes back, but one that is refused alone must not halt it for ever.
             if claim.tries + 1 >= TRIES:
                 return _ended(claim, outcome, TaskState.FAILED)
             return _again(claim, outcome, now, tries=claim.tries + 1)
@@ -66,7 +69,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912  (one case for each outcome; splitti
             return _again(claim, outcome, now + CHANGES_WAIT)
         case Outcome.RATE_LIMITED:
             return _again(claim, outcome, now if verdict.pauses_quota else _wished(verdict, now))
-        case Outcome.UNAUTHORIZED | Outcome.RELEASED:
+        case Outcome.RELEASED:
             return _again(claim, outcome, now)
         case _:  # pragma: no cover
             raise AssertionError(f"no decision for {outcome}")

@@ -28,7 +28,7 @@ from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff, decide
 from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
-from bulkreset.store import batches, claims
+from bulkreset.store import batches, claims, quotas
 from bulkreset.store.claims import Claimed, Sealer
 from bulkreset.store.engine import Store
 from bulkreset.store.pace import Pacer
@@ -42,6 +42,8 @@ _LEAD: Final = timedelta(milliseconds=40)
 _MOST_CLAIMED: Final = 500
 _LEASE_MARGIN: Final = timedelta(seconds=10)
 _POLICY_GOOD_FOR_S: Final = 60.0
+# Connections are kept for 15 s by the client, and for who knows how long by the provider.
+_KEPT_FOR_S: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,13 +68,15 @@ class Lane:
         self.quota = which
         self.provider = provider
         self.sent = 0
+        self.claimed = 0
         self.touched: set[int] = set()
         self.halted: str | None = None
         self.paused_until: datetime | None = None
         self._context = context
         self._spacing = Spacing.of(rate)
         self._belt = belt(rate, self._spacing)
-        self._watch = Watch(rate.window)
+        self._window = rate.window
+        self._watch = Watch(self._window)
         self._buffer: deque[tuple[Claim, float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(context.concurrency)
@@ -86,6 +90,8 @@ class Lane:
         self._finding = 0  # the recorder's number of our last pause or halt
         # Database time minus monotonic time; the machine's clock stands in until the first claim.
         self._offset = datetime.now(UTC) - _EPOCH - timedelta(seconds=monotonic())
+        self._answered_at = -math.inf
+        self._cold_until = -math.inf
         self._policy_doubted = False
         self._policy_read_at = -math.inf
         self._login_failures = 0
@@ -120,11 +126,15 @@ class Lane:
         self._low.set()
         self._drop()
 
-    async def step(self) -> float:
+    async def step(self) -> float:  # noqa: PLR0911  (one return for each reason not to claim)
         """Claim once, if there is reason to, and return how many seconds until the next look is worth it."""
         recorder = self._context.recorder
         if self._finding > recorder.saved:
             return 0.02  # a pause or halt of ours is not in the quota row yet, so the row cannot be trusted
+        if self.halted is not None and await self._still_halted():
+            return self._context.poll_interval
+        if (gap := self._cold_until - monotonic()) > 0:
+            return gap
         most = self._wanted()
         if not recorder.ready or most <= 0:
             return 0.25
@@ -136,6 +146,7 @@ class Lane:
             self._claiming = False
         if claimed is None:
             return self._context.poll_interval
+        self.claimed += len(claimed.claims)
         if drops != self._drops:
             self._release(claimed.claims, "the buffer was emptied while they were claimed")
             return 0.02
@@ -160,6 +171,17 @@ class Lane:
         patient = self._spacing.grace_us // self._spacing.interval_us
         return min(_MOST_CLAIMED, in_time + patient) - len(self._buffer)
 
+    async def _still_halted(self) -> bool:
+        """Look whether somebody has lifted the halt; until then not even a login is tried."""
+        try:
+            async with self._context.store.read() as conn:
+                self.halted = (await quotas.halts(conn)).get(self.quota.account)
+        except StoreError as error:
+            logger().error("cannot look", account=self.quota.account, reason=str(error))
+        if self.halted is None:
+            self._watch = Watch(self._window)
+        return self.halted is not None
+
     async def _prepared(self) -> bool:
         """Have a login, and a fresh policy where the last one was refused."""
         if monotonic() < self._login_again_at:
@@ -177,18 +199,18 @@ class Lane:
             self._halt(str(error))
             return False
         self._login_failures = 0
-        if self._policy_doubted and monotonic() - self._policy_read_at > _POLICY_GOOD_FOR_S:
+        if self._policy_doubted:
             await self._read_policy()
         return True
 
     async def _read_policy(self) -> None:
         """Read the policy anew after a refusal, so that the next passwords are built to it."""
-        self._policy_doubted, self._policy_read_at = False, monotonic()
         try:
             policy = await self.provider.policy(Pacer(self._context.store, self.quota, self._spacing))
             await batches.set_policy(self._context.store, self.quota.account, policy.as_json())
         except (ProviderError, StoreError) as error:
             logger().warning("policy not read", account=self.quota.account, reason=str(error))
+        self._policy_doubted, self._policy_read_at = False, monotonic()
 
     async def _claim(self, most: int) -> Claimed | None:
         try:
@@ -206,6 +228,7 @@ class Lane:
             logger().error("cannot claim", account=self.quota.account, reason=str(error))
             return None
         except ProviderRefused as error:  # no password can be made to the account's policy
+            self._policy_doubted = True  # and it may be another one when somebody has lifted the halt
             self._halt(str(error))
             return None
         if claimed.offer.halted_reason != self.halted:
@@ -279,7 +302,7 @@ class Lane:
         self._room.release()
         if not call.cancelled() and (error := call.exception()) is not None:
             # Its attempt stays open and is rescued as unknown; nothing is guessed.
-            logger().error("a call broke off", account=self.quota.account, exc_info=error)
+            logger().error("a result was not understood", account=self.quota.account, exc_info=error)
 
     async def _send(self, claim: Claim) -> None:
         """Send one call, once, and hand its result on."""
@@ -300,6 +323,10 @@ class Lane:
             verdict, sent_at = Verdict(Outcome.UNREACHABLE, message=str(error)), None
         except Unclear as error:
             verdict = Verdict(Outcome.UNKNOWN, message=str(error))
+        except Exception as error:  # noqa: BLE001  (the top of a task)
+            # Ours to mend, and no reason to lose the call: it may have left.
+            logger().exception("a call broke off", account=self.quota.account)
+            verdict = Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         else:
             mask = (claim.password.reveal(), *auth.secrets())
             verdict = self.provider.classify(answer, now=self._at(monotonic()), mask=mask)
@@ -311,21 +338,35 @@ class Lane:
             auth.invalidate(generation)
             # Nothing leaves without a login; the claimer gets a fresh one before it claims again.
             self._drop(why="the login was refused")
-        self._judge(claim, verdict, sent_at, self._at(ended), latency_ms, stale=stale)
+        self._warm_up(ended - started, ended)
+        self._close(claim, verdict, sent_at, self._at(ended), latency_ms)
+        if verdict.outcome is Outcome.POLICY_REJECTED and self._outdated(started):
+            return  # says nothing about passwords that are built to the policy as it is now
+        self._judge(claim, verdict, sent_at, self._at(ended), stale=stale)
+
+    def _warm_up(self, latency: float, now: float) -> None:
+        """Leave a gap between the calls that opened connections and the first that need not.
+
+        A call on a new connection arrives later than one on a kept one, by the handshakes. Without the gap the
+        first prompt calls would arrive among the last late ones, and a window would hold too many.
+        """
+        cold = now - self._answered_at > _KEPT_FOR_S
+        self._answered_at = now
+        if cold and latency * US > self._spacing.grace_us + self._spacing.spread_us:
+            self._cold_until = now + min(latency, 1.0)
+            self._drop(why="connections were being opened")
+
+    def _outdated(self, started: float) -> bool:
+        """Whether a password sent then may be older than the policy; the first such finding has it read again."""
+        if not self._policy_doubted and monotonic() - self._policy_read_at > _POLICY_GOOD_FOR_S:
+            self._policy_doubted = True
+            self._drop(why="the password policy is read again")
+        return self._policy_doubted or started < self._policy_read_at
 
     def _judge(
-        self,
-        claim: Claim,
-        verdict: Verdict,
-        sent_at: datetime | None,
-        closed_at: datetime,
-        latency_ms: int,
-        *,
-        stale: bool,
+        self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, *, stale: bool
     ) -> None:
-        if verdict.outcome is Outcome.POLICY_REJECTED:
-            self._policy_doubted = True
-        self._close(claim, verdict, sent_at, closed_at, latency_ms)
+        """Do to the account or the batch what a run of such answers asks for."""
         asked = self._watch.see(verdict, batch_id=claim.batch_id, sent_at=sent_at, now=closed_at, stale=stale)
         if asked.pause_until is not None:
             self._pause(asked.pause_until, asked.reason or "")

@@ -25,8 +25,10 @@ SOON: Final = timedelta(minutes=1)
 
 _ONCE_POLL_S: Final = 0.2
 _ERRANDS_S: Final = 0.5
-# A rescue before peers could flush what they hold would call their results unknown.
+# How long results may take to be saved when the run ends.
 _FLUSH_BOUND_S: Final = 30.0
+# After an outage of the database, results that wait in memory are saved first: a rescue would call them unknown.
+_STEADY_S: Final = 5.0
 
 Chore = Callable[[], Awaitable[object]]
 
@@ -80,6 +82,8 @@ class Worker:
         self._loops: dict[Quota, asyncio.Task[None]] = {}
         self._unusable: set[str] = set()
         self._errands: asyncio.Task[None] | None = None
+        self._recording: asyncio.Task[None] | None = None
+        self._rescue_from = 0.0
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
         self._started_at = monotonic()
@@ -111,14 +115,14 @@ class Worker:
             # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
             while await results.rescue(self._store, all_running=True):
                 pass
-        recording = asyncio.create_task(self._recorder.run(), name="recorder")
+        self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
         try:
             await self._poll(first=True)
             while not self._stopping.is_set() and not (self._once and await self._nothing_soon()):
                 await self._nap()
                 await self._poll()
         finally:
-            await self._wind_up(recording)
+            await self._wind_up(self._recording)
         return Summary(
             sent=self.sent,
             elapsed_s=monotonic() - self._started_at,
@@ -127,11 +131,12 @@ class Worker:
 
     async def _poll(self, *, first: bool = False) -> None:
         """Do the chores and give every account with an open batch its lane."""
-        for loop in self._loops.values():
+        for loop in self._essential:
             if loop.done():
-                loop.result()  # a lane ends by itself only with an error, and that ends the run
+                loop.result()  # it ends by itself only with an error, and that ends the run
         try:
-            await results.rescue(self._store)
+            if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
+                await results.rescue(self._store)
             await self._run_errands()
             self._finished.update(await batches.finish(self._store))
             async with self._store.read() as conn:
@@ -140,10 +145,16 @@ class Worker:
             if first:
                 raise
             logger().error("the database is away", reason=str(error))
+            self._rescue_from = monotonic() + _STEADY_S
             return
         for account in accounts:
             if self._wanted(account) and account not in self._unusable:
                 self._open_lane(account, first=first)
+
+    @property
+    def _essential(self) -> "list[asyncio.Task[None]]":
+        """The tasks without which the run cannot go on."""
+        return [*self._loops.values(), *([self._recording] if self._recording else [])]
 
     async def _run_errands(self) -> None:
         """See to the chores, but never let one that takes long hold up the rest."""
@@ -158,7 +169,11 @@ class Worker:
 
     async def _do_chores(self) -> None:
         for chore in self._chores:
-            await chore()
+            try:
+                await chore()
+            except Exception as error:  # noqa: BLE001  (the top of a task)
+                # A chore that fails, for whatever reason, is no reason to stop resetting passwords.
+                logger().error("a chore failed", reason=str(error), kind=type(error).__name__)
 
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
@@ -181,9 +196,8 @@ class Worker:
 
     async def _nothing_soon(self) -> bool:
         """Whether no task can be sent, and no result saved, within the next minute."""
-        if self._errands is not None or self._recorder.waiting:
-            return False
-        if not all(lane.idle for lane in self._lanes.values()):
+        seen = self._activity()
+        if seen is None:
             return False
         async with self._store.read() as conn:
             soon = await self._store.now(conn) + SOON
@@ -193,11 +207,20 @@ class Worker:
                 due_at = await claims.next_due(conn, which)
                 if due_at is not None and due_at <= soon:
                     return False
-        return True
+        # A claim that began meanwhile has taken its tasks out of what was just read.
+        return self._activity() == seen
+
+    def _activity(self) -> int | None:
+        """Return how many claims were handed out so far, or None while anything is under way."""
+        if self._errands is not None or self._recorder.waiting:
+            return None
+        if not all(lane.idle for lane in self._lanes.values()):
+            return None
+        return sum(lane.claimed for lane in self._lanes.values())
 
     async def _nap(self) -> None:
         seconds = _ONCE_POLL_S if self._once else self._settings.runner.poll_interval
-        watched = [asyncio.ensure_future(self._stopping.wait()), *self._loops.values()]
+        watched = [asyncio.ensure_future(self._stopping.wait()), *self._essential]
         await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         watched[0].cancel()
 
@@ -216,6 +239,7 @@ class Worker:
                 f"{self._recorder.waiting} results could not be saved; their attempts are open in the table, "
                 "and the next run sends them again with the same password"
             )
+        recording.result()
         self._finished.update(await batches.finish(self._store))
 
     async def _check_keys(self) -> None:

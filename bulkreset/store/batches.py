@@ -1,6 +1,7 @@
 """Batches: created whole or not at all, looked at, paused, resumed, cancelled, retried, finished."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,7 +91,7 @@ class Batch:
 
 
 async def create(
-    conn: AsyncConnection, order: NewBatch, roster: Iterable[Sequence[RosterEntry]], *, now: datetime
+    conn: AsyncConnection, order: NewBatch, roster: AsyncIterable[Sequence[RosterEntry]], *, now: datetime
 ) -> int:
     """Write a batch and all its tasks in the caller's transaction and return its id; a crash leaves nothing.
 
@@ -103,8 +104,8 @@ async def create(
     batch_id = int(created.inserted_primary_key[0])
     written = 0
     common = {"batch_id": batch_id, "account": order.account, "label": order.label, "now": now}
-    for entries in roster:
-        rows = as_json([{"user_ref": e.user_ref, "display": e.display, "resolved": e.resolved} for e in entries])
+    async for entries in roster:
+        rows = await asyncio.to_thread(_roster_json, entries)
         written += (await conn.execute(_INSERT_TASKS, {"roster": rows, **common})).rowcount
     if written != order.total:
         raise InputError(f"the roster changed while it was written: {written} rows instead of {order.total}")
@@ -268,7 +269,7 @@ async def retry(
 
 
 async def finish(store: Store) -> list[int]:
-    """Close what has nothing left to do: open batches become done, and keys that seal nothing are destroyed."""
+    """Close what has nothing left to do: such batches become done, and keys that seal nothing are destroyed."""
     async with store.read() as conn:  # most often there is nothing, and then no write is worth its fsync
         if not (await conn.execute(_FINISHED)).all() and not (await conn.execute(_STRAGGLERS)).all():
             return []
@@ -277,14 +278,14 @@ async def finish(store: Store) -> list[int]:
         await _sweep(conn, now)
         finished = (await conn.execute(_FINISHED)).all()
         for row in finished:
-            done = row.state == BatchState.OPEN
+            done = row.state != BatchState.CANCELLED
             await conn.execute(
                 update(batch)
                 .where(batch.c.id == row.id, batch.c.state == row.state)
                 .values(state=BatchState.DONE if done else row.state, finished_at=now, wrapped_key=None)
             )
             await audit.append(conn, row.id, at=now, actor="runner", kind="done" if done else "emptied")
-        return [row.id for row in finished if row.state == BatchState.OPEN]
+        return [row.id for row in finished if row.state != BatchState.CANCELLED]
 
 
 async def set_policy(store: Store, account: str, policy: str) -> None:
@@ -308,6 +309,10 @@ async def wrapped_keys(store: Store) -> list[tuple[int, str]]:
     async with store.read() as conn:
         rows = await conn.execute(select(batch.c.id, batch.c.wrapped_key).where(batch.c.wrapped_key.is_not(None)))
         return [(row.id, row.wrapped_key) for row in rows]
+
+
+def _roster_json(entries: Sequence[RosterEntry]) -> str:
+    return as_json([{"user_ref": e.user_ref, "display": e.display, "resolved": e.resolved} for e in entries])
 
 
 async def _change(
@@ -411,7 +416,7 @@ _active_task = select(task.c.id).where(task.c.batch_id == batch.c.id, task.c.sta
 
 _FINISHED = select(batch.c.id, batch.c.state).where(
     or_(
-        batch.c.state == BatchState.OPEN,
+        batch.c.state.in_((BatchState.OPEN, BatchState.PAUSED, BatchState.HALTED)),
         and_(batch.c.state == BatchState.CANCELLED, batch.c.wrapped_key.is_not(None)),
     ),
     ~_active_task,

@@ -88,7 +88,7 @@ async def claim(
         claims: list[Claim] = []
         if found.slots:
             claims = await _open_attempts(conn, which, found.slots, now, sealer=sealer, worker=worker, lease=lease)
-        if claims:
+        if claims or quotas.rewinds(found, row):
             await quotas.take(conn, which, row, now, spacing, found.slots[: len(claims)])
     return Claimed(claims, found, now, read_at, read_at - asked_at)
 

@@ -95,7 +95,8 @@ def sync_url(url: str, base: Path) -> URL:
     if parsed.drivername == "sqlite":
         if not parsed.database or parsed.database == ":memory:" or parsed.query:
             raise ConfigError("database.url must name a file, as in sqlite:///bulkreset.db")
-        return parsed.set(database=str(base / parsed.database))
+        # Resolved, so that a link to the file leads to the same runner lock.
+        return parsed.set(database=str((base / parsed.database).resolve()))
     raise ConfigError(f"database.url: {parsed.drivername} is not supported; write sqlite:///PATH")
 
 

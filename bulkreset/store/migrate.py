@@ -1,6 +1,7 @@
 """Bring the tables to this program's revision, from a checkout or from the installed package alike."""
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -26,8 +27,14 @@ def upgrade(url: URL) -> tuple[str | None, str]:
         engine = create_engine(url, hide_parameters=True)
 
         @event.listens_for(engine, "connect")
-        def connect(dbapi_connection: object, _: object) -> None:
-            dbapi_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[attr-defined]
+        def connect(dbapi_connection: Any, _: object) -> None:
+            dbapi_connection.execute("PRAGMA journal_mode = WAL")
+            # The driver would commit before each CREATE; a migration is whole or not at all.
+            dbapi_connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         try:
             with engine.begin() as connection:

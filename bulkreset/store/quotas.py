@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.limits.quota import Spacing, free_slots, left_today
+from bulkreset.limits.quota import US, Spacing, free_slots, left_today
 from bulkreset.model import Quota
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import quota
@@ -77,7 +77,7 @@ def offer(row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: 
         return Offer(range(0), halted_reason=row.halted_reason)
     if row.paused_until is not None and row.paused_until >= now + window.horizon:
         return Offer(range(0), opens_at=row.paused_until, pause_reason=row.pause_reason)
-    left = left_today(spacing, used=row.used_today if row.day == now.date() else 0)
+    left = left_today(spacing, used=_used_today(row, now))
     if left == 0:
         midnight = datetime.combine(now.date() + timedelta(days=1), time.min, UTC)
         return Offer(range(0), opens_at=midnight, pause_reason=f"the daily limit of {spacing.daily:,} is used up")
@@ -96,20 +96,20 @@ def offer(row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: 
 async def take(
     conn: AsyncConnection, which: Quota, row: Row[Any], now: datetime, spacing: Spacing, slots: range
 ) -> None:
-    """Advance a locked quota row by the slots that are used."""
-    used = row.used_today if row.day == now.date() else 0
+    """Move a locked quota row's line of time to the end of these slots, and count them."""
+    used = _used_today(row, now)
+    values = {"tat": at(slots.stop), "interval": spacing.interval_us / US}
+    if slots:
+        day = now.date() if row.day is None else max(row.day, now.date())
+        values |= {"day": day, "used_today": used + len(slots), "paused_until": None, "pause_reason": None}
     await conn.execute(
-        update(quota)
-        .where(quota.c.account == which.account, quota.c.label == which.label)
-        .values(
-            tat=at(slots.stop),
-            interval=spacing.interval_us / 1e6,
-            day=now.date(),
-            used_today=used + len(slots),
-            paused_until=None,
-            pause_reason=None,
-        )
+        update(quota).where(quota.c.account == which.account, quota.c.label == which.label).values(values)
     )
+
+
+def rewinds(found: Offer, row: Row[Any]) -> bool:
+    """Whether the offer has put right a line of time that lay impossibly far ahead: the clock was set back."""
+    return 0 < found.slots.stop < _us(row.tat)
 
 
 async def take_one(store: Store, which: Quota, spacing: Spacing, window: Window) -> tuple[datetime, Offer]:
@@ -118,7 +118,7 @@ async def take_one(store: Store, which: Quota, spacing: Spacing, window: Window)
         now = await store.now(conn)
         row = await lock(conn, which, now)
         found = offer(row, now, spacing, window, most=1)
-        if found.slots:
+        if found.slots or rewinds(found, row):
             await take(conn, which, row, now, spacing, found.slots)
         return now, found
 
@@ -161,6 +161,11 @@ async def _ensure(conn: AsyncConnection, which: Quota, now: datetime) -> None:
         .values(account=which.account, label=which.label, interval=0, tat=now)
         .on_conflict_do_nothing()
     )
+
+
+def _used_today(row: Row[Any], now: datetime) -> int:
+    # A day that lies ahead was written before the clock was set back; it still counts.
+    return int(row.used_today) if row.day is not None and row.day >= now.date() else 0
 
 
 def _us(moment: datetime) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine
 def rows_in(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
     """Return a relation with these columns, filled by the parameter `name`: the text that `as_json` makes.
 
-    Values are found by their place: beside by name, both sides took half as long again.
+    Values are found by their place: found by name, they took both sides half as long again.
     """
     each = func.json_each(bindparam(name)).table_valued("value", name=f"{name}_each")
     return select(

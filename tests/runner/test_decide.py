@@ -13,7 +13,7 @@ from bulkreset.store.results import UNCLEAR_LIMIT
 
 NOW = datetime(2026, 1, 31, 22, tzinfo=UTC)
 # The provider itself asks to wait, or nothing was sent: these may go on for as long as the provider says so.
-UNBOUNDED = {Outcome.RATE_LIMITED, Outcome.RELEASED, Outcome.UNAUTHORIZED, Outcome.TOO_MANY_CHANGES}
+UNBOUNDED = {Outcome.RATE_LIMITED, Outcome.RELEASED, Outcome.TOO_MANY_CHANGES}
 
 
 def claim(**changes):
@@ -82,7 +82,7 @@ def test_a_password_changes_only_after_a_refusal_of_it(outcome, maybe_landed):
 
 @pytest.mark.parametrize("outcome", sorted(UNBOUNDED))
 def test_waiting_for_the_provider_spends_nothing(outcome):
-    """A limit, a release, a login or the 24-hour rule leave every counter and the password as they were."""
+    """A limit, a release or the 24-hour rule leave every counter and the password as they were."""
     held = claim(tries=2, unclear=3, renewals=1, maybe_landed=True)
     decided = decide(held, Verdict(outcome, pauses_quota=True), now=NOW, jitter=0.5)
     assert (decided.state, decided.tries, decided.unclear, decided.renewals) == (TaskState.PENDING, 2, 3, 1)

@@ -74,8 +74,11 @@ def order(store):
             policy="{}",
             wrapped_key="key",
         )
+        async def roster():
+            yield [RosterEntry(u, u) for u in users]
+
         async with store.write() as conn:
-            return await batches.create(conn, new, [[RosterEntry(u, u) for u in users]], now=await store.now(conn))
+            return await batches.create(conn, new, roster(), now=await store.now(conn))
 
     return make
 
