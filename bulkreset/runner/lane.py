@@ -227,9 +227,10 @@ class Lane:
         except StoreError as error:
             logger().error("cannot claim", account=self.quota.account, reason=str(error))
             return None
-        except ProviderRefused as error:  # no password can be made to the account's policy
-            self._policy_doubted = True  # and it may be another one when somebody has lifted the halt
-            self._halt(str(error))
+        except ProviderRefused as error:  # no password can be made to the batch's policy, as it was read last
+            self._policy_doubted = True
+            if monotonic() - self._policy_read_at < _POLICY_GOOD_FOR_S:
+                self._halt(str(error))
             return None
         if claimed.offer.halted_reason != self.halted:
             self.halted = claimed.offer.halted_reason

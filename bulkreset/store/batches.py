@@ -289,13 +289,27 @@ async def finish(store: Store) -> list[int]:
 
 
 async def set_policy(store: Store, account: str, policy: str) -> None:
-    """Replace the password policy that an account's unfinished batches build their next passwords to."""
+    """Replace the policy that an account's unfinished batches build their passwords to.
+
+    Passwords that were made to another policy and surely have not landed are dropped; new ones follow.
+    """
+    changes = (
+        batch.c.account == account,
+        batch.c.state.not_in((BatchState.CANCELLED, BatchState.DONE)),
+        batch.c.policy != policy,
+    )
     async with store.write() as conn:
         await conn.execute(
-            update(batch)
-            .where(batch.c.account == account, batch.c.state.not_in((BatchState.CANCELLED, BatchState.DONE)))
-            .values(policy=policy)
+            update(task)
+            .where(
+                task.c.batch_id.in_(select(batch.c.id).where(*changes)),
+                is_pending(),
+                task.c.sealed.is_not(None),
+                ~task.c.maybe_landed,
+            )
+            .values(sealed=None)
         )
+        await conn.execute(update(batch).where(*changes).values(policy=policy))
 
 
 async def open_accounts(conn: AsyncConnection) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import Integer, Row, Select, Text, bindparam, case, func, insert, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -130,7 +130,7 @@ async def _open_attempts(
     claims: list[Claim] = []
     rows: list[dict[str, Any]] = []
     for slot_us, values in zip(slots, picked, strict=False):
-        due = _Due(*values)
+        due = _Due._make(values)
         of = by_id[due.batch_id]
         slot_at = quotas.at(slot_us)
         password_no = due.password_no
@@ -181,8 +181,7 @@ async def _open_attempts(
     return claims
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
+class _Due(NamedTuple):
     """A row of `_due_tasks`, in its order."""
 
     id: int
@@ -231,7 +230,7 @@ async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Se
 def _due_tasks(which: Quota, batch_ids: Sequence[int], now: datetime, most: int) -> Select[Any]:
     """Select up to `most` due tasks of each batch, oldest first; each part is one range of the claim index."""
     parts = [
-        select(*(task.c[name] for name in _Due.__dataclass_fields__))
+        select(*(task.c[name] for name in _Due._fields))
         .where(
             task.c.batch_id == batch_id,
             task.c.label == which.label,

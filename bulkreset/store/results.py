@@ -96,6 +96,7 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
 def _closing_row(closing: Closing) -> dict[str, Any]:
     result, decision, verdict = closing.result, closing.decision, closing.result.verdict
     final = decision.state.final
+    closed_at = time_text(result.closed_at)
     return {
         "task_id": result.claim.task_id,
         "n": result.claim.n,
@@ -105,7 +106,7 @@ def _closing_row(closing: Closing) -> dict[str, Any]:
         "message": verdict.message,
         "request_id": verdict.request_id,
         "sent_at": None if result.sent_at is None else time_text(result.sent_at),
-        "closed_at": time_text(result.closed_at),
+        "closed_at": closed_at,
         "latency_ms": result.latency_ms,
         "state": decision.state,
         "due_at": None if decision.due_at is None else time_text(decision.due_at),
@@ -114,7 +115,7 @@ def _closing_row(closing: Closing) -> dict[str, Any]:
         "unclear": decision.unclear,
         "renewals": decision.renewals,
         "maybe_landed": decision.maybe_landed,
-        "finished_at": time_text(result.closed_at) if final else None,
+        "finished_at": closed_at if final else None,
     }
 
 

@@ -2,13 +2,20 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from installation import calls_reach
 
-from bulkreset.errors import KeyMismatch
+from bulkreset.errors import KeyMismatch, ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
-from bulkreset.sandbox import generated_user, parse_rule
+from bulkreset.passwords.policy import STRONGEST
+from bulkreset.runner.lane import Lane
+from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, generated_user, parse_rule
+from bulkreset.store import batches, results
+
+IMPOSSIBLE = replace(STRONGEST, min_length=100, max_length=100)
 
 
 def addresses(count, provider="zoom"):
@@ -119,3 +126,82 @@ async def test_an_order_by_sql_is_taken_up_once_and_answered(sandbox, installati
     assert (batch.outcomes, batch.duplicates, batch.requested_by) == ({"ok": 5}, 1, "soar")
     await installation.run()
     assert all(user.applied == 1 for user in tenant.users)
+
+
+async def test_results_that_could_not_be_saved_are_saved_before_anything_is_rescued(
+    sandbox, installation, monkeypatch
+):
+    """After the database was away longer than the leases, no known result is called unknown and sent again."""
+    tenant = sandbox.add({"name": "zendesk", "provider": "zendesk", "generate": {"count": 30}})
+    installation.zendesk("zendesk", requests_per_minute=60_000)
+    placed = await installation.order("zendesk", addresses(30, "zendesk"))
+    record, lease = results.record, timedelta(seconds=1)
+    away = asyncio.Event()
+
+    async def refused(store, ledger):
+        if not away.is_set():
+            raise StoreError("the database cannot grow: the disk is full")
+        return await record(store, ledger)
+
+    monkeypatch.setattr(results, "record", refused)
+    monkeypatch.setattr(Lane, "lease", lease, raising=False)
+    monkeypatch.setattr(Lane, "__setattr__", lambda lane, k, v: k == "lease" or object.__setattr__(lane, k, v))
+
+    async def come_back(worker):
+        await calls_reach(tenant, tenant.log.total + 30)
+        await asyncio.sleep(2.5)  # past the lease and a few polls: waiting is what is tested
+        away.set()
+
+    await installation.run(meanwhile=come_back)
+    assert (await installation.batch(placed.id)).outcomes == {"ok": 30}
+    assert all(user.applied == 1 for user in tenant.users)
+
+
+async def test_a_recorder_that_dies_ends_the_run(sandbox, installation, monkeypatch):
+    """An error that nobody foresaw in writing results is an error of the run, not a silence."""
+    sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 5}})
+    installation.zoom("zoom", requests_per_second=1000)
+    await installation.order("zoom", addresses(5))
+
+    async def broken(store, ledger):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(results, "record", broken)
+    async with asyncio.timeout(20):
+        with pytest.raises(RuntimeError, match="a bug"):
+            await installation.run()
+    assert installation.query("SELECT DISTINCT state FROM task") == [("running",)]
+
+
+async def test_a_policy_tightened_in_mid_run_is_read_again_and_everybody_is_reset(sandbox, installation):
+    """New passwords are built to the new policy; refusals of older ones neither fail users nor halt the batch."""
+    tenant = sandbox.add({"name": "zoom", "provider": "zoom", "latency_ms": 200, "generate": {"count": 150}})
+    installation.zoom("zoom", requests_per_second=60)
+    placed = await installation.order("zoom", addresses(150))
+
+    async def tighten(worker):
+        await calls_reach(tenant, 40)
+        tenant.change(replace(tenant.spec, policy=ZoomPolicy(minimum_password_length=28)))
+
+    await installation.run(meanwhile=tighten)
+    batch = await installation.batch(placed.id)
+    assert (batch.state, batch.outcomes) == ("done", {"ok": 150})
+
+
+async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_resume(sandbox, installation):
+    """The halt says so; when the policy was put right, resume finishes the batch."""
+    strict = ["must be at least 100 characters"]
+    tenant = sandbox.add({"name": "zendesk", "provider": "zendesk", "generate": {"count": 5}})
+    installation.zendesk("zendesk", requests_per_minute=60_000)
+    placed = await installation.order("zendesk", addresses(5, "zendesk"))
+    tenant.change(replace(tenant.spec, policy=ZendeskPolicy(strict, 100)))
+    await installation.with_store(lambda store: batches.set_policy(store, "zendesk", IMPOSSIBLE.as_json()))
+    await installation.run()
+    [(reason,)] = installation.query("SELECT halted_reason FROM quota")
+    assert "no password can meet" in reason
+    with pytest.raises(ProviderRefused, match="halted"):
+        await installation.order("zendesk", ["361000000001"])
+    tenant.change(replace(tenant.spec, policy=ZendeskPolicy(["must be at least 5 characters"], 5)))
+    await installation.with_store(lambda store: batches.resume(store, placed.id, "tester"))
+    await installation.run()
+    assert (await installation.batch(placed.id)).outcomes == {"ok": 5}

@@ -74,6 +74,7 @@ def order(store):
             policy="{}",
             wrapped_key="key",
         )
+
         async def roster():
             yield [RosterEntry(u, u) for u in users]
 

@@ -337,3 +337,56 @@ async def test_the_calls_of_yesterday_do_not_count_today(store, order, claim, ha
     )
     hand.pass_(12 * 3600)
     assert len((await take()).claims) == 5
+
+
+async def test_a_clock_set_back_an_hour_costs_one_window(store, order, claim, hand):
+    """Claims go on after one window, not after an hour, and no slot is given twice."""
+    await order([f"u{n:03}" for n in range(200)])
+    hand.pass_(7200)
+    before = (await claim(20)).claims[-1].slot_at
+    hand.pass_(-3600)
+    assert (await claim(20)).claims == []
+    hand.pass_(1.1)
+    held = (await claim(20)).claims
+    assert len(held) == 20
+    assert held[0].slot_at < before
+
+
+async def test_the_days_count_survives_a_clock_that_went_ahead_and_back(store, order, claim, hand):
+    """What was counted under a later date still counts when the date is put right."""
+    await order([f"u{n}" for n in range(20)])
+    limited = Spacing.of(Rate(1000, SECOND, 5))
+
+    async def take():
+        return await claims.claim(
+            store,
+            QUOTA,
+            limited,
+            sealer=PlainSealer(),
+            worker="w",
+            window=Window(timedelta(0), timedelta(seconds=1)),
+            most=100,
+            lease=timedelta(seconds=30),
+        )
+
+    hand.pass_(86_400)
+    assert len((await take()).claims) == 5
+    hand.pass_(-86_400)
+    await take()
+    hand.pass_(2)
+    assert (await take()).claims == []
+
+
+@pytest.mark.parametrize("state", ["paused", "halted"])
+async def test_a_batch_with_nothing_left_is_done_whatever_held_it(store, order, claim, hand, state):
+    """The last answers came in while it was paused or halted: it ends, and its key is destroyed."""
+    batch_id = await order(["a"])
+    [held] = (await claim()).claims
+    if state == "paused":
+        await batches.pause(store, batch_id, "tester")
+    ledger = Ledger([closing(held, Outcome.OK, TaskState.SUCCEEDED, hand.now)])
+    if state == "halted":
+        ledger.batch_halts[batch_id] = "why"
+    await results.record(store, ledger)
+    assert await batches.finish(store) == [batch_id]
+    assert await rows(store, "SELECT state, wrapped_key FROM batch") == [("done", None)]
