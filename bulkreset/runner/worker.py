@@ -110,6 +110,7 @@ class Worker:
         Raises KeyMismatch where a batch was sealed under another master key, ConfigError where an account
         with due work cannot be used, StoreError where the database is gone at the start.
         """
+        await self._store.prove_writable()
         await self._check_keys()
         if self._store.exclusive:
             # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
