@@ -109,7 +109,7 @@ def sandbox(users: int, limit: int | None, *, keep_calls: int = 0) -> Iterator[s
     with folder() as place:
         spec = place / "tenant.json"
         spec.write_text(json.dumps(tenant))
-        with serving(python("-m", "bulkreset.sandbox", "--spec", spec)) as url:
+        with serving(python("-m", "bulkreset.sandbox", "--spec", spec), punctual=limit is not None) as url:
             yield url
 
 

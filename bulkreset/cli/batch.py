@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, master_key, opened, person, start, transport
+from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start, transport
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
-BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", max=2**63 - 1)]
+BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
@@ -98,7 +98,8 @@ def create(
     print(f"batch {placed.id}: {placed.total:,} users at {placed.account}", end="")
     print(f" ({placed.excluded:,} excluded, {placed.duplicates:,} duplicates)")
     print(f"roster sha256 {placed.roster_sha256}")
-    print(f"about {duration(placed.estimate_s)} at this account's limit; `bulkreset run` starts on it")
+    start_at = "" if order.not_before is None else f", not before {order.not_before:%Y-%m-%d %H:%M:%S} UTC"
+    print(f"about {duration(placed.estimate_s)} at this account's limit; `bulkreset run` starts on it{start_at}")
 
 
 @app.command("list")

@@ -71,6 +71,15 @@ async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]
         yield way
 
 
+def possible_id(batch_id: int) -> int:
+    """Refuse a batch number that no database can hold."""
+    from bulkreset.errors import UsageError
+
+    if batch_id >= 2**63:
+        raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+    return batch_id
+
+
 def master_key(settings: "Settings") -> "MasterKey":
     """Read the master key. Raises ConfigError."""
     from bulkreset.passwords.vault import MasterKey

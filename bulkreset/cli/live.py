@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, Self
 
@@ -105,6 +106,8 @@ class LiveView:
             return str(batch.state)
         if batch.left == 0:
             return "done"
+        if batch.not_before is not None and batch.not_before > datetime.now(UTC):
+            return f"from {batch.not_before:%m-%d %H:%M} UTC"
         # Users at their daily number of changes come due tomorrow; the rate says nothing about them.
         soon = batch.left - batch.outcomes.get(Outcome.TOO_MANY_CHANGES, 0)
         if soon <= 0:

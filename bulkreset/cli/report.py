@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from bulkreset.cli.context import Invocation, opened, start
+from bulkreset.cli.context import Invocation, opened, possible_id, start
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 def report(
     context: typer.Context,
-    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", max=2**63 - 1)],
+    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)],
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     state: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")

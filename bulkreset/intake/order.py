@@ -188,6 +188,8 @@ def _check_refs(roster: Roster, provider: Provider) -> None:
 
 async def _resolve(roster: Roster, provider: Provider, pace: Pace) -> None:
     """Look addresses up in the account's own listing, until all are found or it ends."""
+    if not await _beside(roster.unresolved):
+        return
     async for users in provider.directory(pace):
         if not await _beside(roster.unresolved):
             return

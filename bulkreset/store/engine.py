@@ -122,6 +122,8 @@ async def open_store(
         )
     if check_schema and not path.exists():
         raise SchemaBehind(f"there is no database at {path}; make it with `bulkreset db upgrade`")
+    if check_schema:
+        _try_open(path)
     engine = create_async_engine(
         parsed.set(drivername="sqlite+aiosqlite"),
         connect_args={"timeout": _BUSY_TIMEOUT_S},
@@ -192,6 +194,12 @@ def _explain(said: str, path: Path | None) -> str:
         if sign in said.lower():
             return f"{where} {text_}"
     return f"{where} refused a statement: {said.splitlines()[0][:200]}"
+
+
+def _try_open(path: Path) -> None:
+    """Open the file once, here: a path that is no file must not be met first in the driver's own thread."""
+    with explained(path):
+        sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True).close()
 
 
 def _tune_sqlite(engine: AsyncEngine) -> None:

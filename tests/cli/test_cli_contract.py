@@ -1,0 +1,448 @@
+"""Names, options, JSON keys and exit codes: what scripts and other systems rely on."""
+
+import csv
+import json
+import re
+import stat
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cli_program import calls, emails, meanwhile, refused, writes
+
+OPTIONS = {
+    "": ["--config", "--debug", "--version"],
+    "init": ["[DIR]"],
+    "db": ["upgrade", "check"],
+    "db upgrade": [],
+    "db check": [],
+    "check": ["--json", "account"],
+    "own-password": ["account"],
+    "batch": ["create", "list", "show", "pause", "resume", "cancel", "retry"],
+    "batch create": [
+        *["--account", "--users", "--incident", "--reason", "--exclude", "--not-before", "--json"],
+    ],
+    "batch list": ["--json"],
+    "batch show": ["--json", "ID"],
+    "batch pause": ["--json", "ID"],
+    "batch resume": ["--json", "ID"],
+    "batch cancel": ["--json", "ID"],
+    "batch retry": ["--json", "ID", "--outcome"],
+    "run": ["--once", "--account", "--json"],
+    "report": ["--format", "table", "csv", "json", "--state", "--output", "ID"],
+    "sandbox": ["--port", "--plan"],
+    "demo": [],
+}
+STATES = {"pending", "running", "succeeded", "failed", "skipped", "cancelled"}
+BATCH = {"id", "account", "state", "total", "counts", "outcomes"}
+FULL = BATCH | {
+    *{"incident", "reason", "requester", "created_at", "not_before", "started_at", "finished_at"},
+    *{"state_reason", "excluded", "duplicates", "roster_sha256"},
+}
+ATTEMPT = {"n", "sent_at", "closed_at", "http_status", "code", "message", "outcome", "latency_ms"}
+TASK = {"user", "action", "state", "outcome", "attempts"}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_command_explains_itself(folder, command):
+    """--help ends with 0, names every option of the contract, and shows no wreck of Python types."""
+    ended = folder.run(*command.split(), "--help", environment={"BULKRESET_CONFIG": "absent.toml"})
+    assert (ended.code, ended.err) == (0, "")
+    words = re.findall(r"[^\s│,|<>{}()]+", ended.out)
+    for option in OPTIONS[command]:
+        assert option in words, (option, ended.out)
+    for junk in ("bool", "NoneType", "Annotated", "typing", "object at", "pathlib", "Optional", "list["):
+        assert junk not in ended.out, ended.out
+    # No password, secret or token is ever taken from the command line.
+    assert not re.search(r"--[a-z-]*(pass|secret|token|key)", ended.out)
+
+
+def test_the_exit_codes_are_in_the_help(folder):
+    """The first page says what each exit code means."""
+    shown = folder.run("--help").out
+    for code in ("0 done", "1 error", "2 wrong", "3 finished", "4 work is left", "75 another runner"):
+        assert code in " ".join(shown.split())
+
+
+def test_the_version_is_told(folder):
+    """--version needs no command and no configuration."""
+    folder.config.unlink()
+    ended = folder.run("--version")
+    assert (ended.code, ended.err) == (0, "")
+    assert re.fullmatch(r"bulkreset \d+\.\d+\S*\n", ended.out)
+
+
+def test_the_configuration_comes_from_three_places(folder, tmp_path):
+    """--config goes before BULKRESET_CONFIG, and that before ./config.toml."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text("nonsense = 1\n")
+    assert folder.run("batch", "list", environment={"BULKRESET_CONFIG": ""}).code == 0
+    refused(folder.run("batch", "list", environment={"BULKRESET_CONFIG": str(bad)}), "bad.toml")
+    good = folder.run("--config", folder.config, "batch", "list", environment={"BULKRESET_CONFIG": str(bad)})
+    assert good.code == 0
+
+
+class TestInit:
+    def test_it_makes_a_folder_that_works(self, folder, tmp_path):
+        """The configuration, a key and a database that only the owner can read, and the tables up to date."""
+        ended = folder.run("init", tmp_path / "new" / "deep", umask=0)
+        assert (ended.code, ended.err) == (0, "")
+        made = {path.name: path for path in (tmp_path / "new" / "deep").iterdir()}
+        assert set(made) == {"config.toml", "bulkreset.key", "bulkreset.db"}
+        for name in ("bulkreset.key", "bulkreset.db"):
+            assert stat.S_IMODE(made[name].stat().st_mode) == 0o600
+        assert made["bulkreset.key"].read_text().strip() not in ended.out
+        assert folder.run("--config", made["config.toml"], "db", "check").code == 0
+        assert folder.run("--config", made["config.toml"], "batch", "list", "--json").json == []
+
+    def test_it_never_overwrites(self, folder, tmp_path):
+        """Called again it keeps what is there, to the byte, and makes what is missing."""
+        new = tmp_path / "new"
+        assert folder.run("init", new).code == 0
+        (new / "config.toml").write_text((new / "config.toml").read_text() + "# mine\n")
+        before = {path.name: path.read_bytes() for path in new.iterdir()}
+        again = folder.run("init", new)
+        assert (again.code, again.err) == (0, "")
+        assert {path.name: path.read_bytes() for path in new.iterdir()} == before
+        (new / "bulkreset.db").unlink()
+        assert folder.run("init", new).code == 0
+        assert (new / "bulkreset.key").read_bytes() == before["bulkreset.key"]
+        assert (new / "bulkreset.db").exists()
+
+    def test_a_folder_that_cannot_be_made_is_named(self, folder):
+        """A file in the way: one line, and nothing beside it."""
+        refused(folder.run("init", folder.config / "below"), "config.toml", code=1)
+
+
+class TestTables:
+    def test_behind_is_said_with_the_remedy(self, folder):
+        """On an empty file `db check` exits 1, every other command names `bulkreset db upgrade`, which helps."""
+        folder.database.unlink()
+        folder.database.touch(0o600)
+        ended = folder.run("db", "check")
+        assert (ended.code, ended.err) == (1, "")
+        assert "db upgrade" in ended.out
+        for arguments in (["batch", "list"], ["batch", "show", "1"], ["run", "--once"], ["report", "1"]):
+            refused(folder.run(*arguments), "bulkreset db upgrade", code=1)
+        folder.write("users.txt", "a@example.com\n")
+        refused(folder.run(*folder.order("zoom", "users.txt")), "bulkreset db upgrade", code=1)
+        assert folder.run("db", "upgrade").code == 0
+        assert folder.run("db", "upgrade").code == 0
+        assert folder.run("db", "check").code == 0
+        assert folder.run("batch", "list").code == 0
+
+    def test_drift_is_said(self, folder):
+        """A column that somebody added by hand makes `db check` exit 1 and is named."""
+        folder.query("ALTER TABLE task ADD COLUMN note TEXT")
+        ended = folder.run("db", "check")
+        assert ended.code == 1
+        assert "note" in ended.out
+
+
+class TestCheck:
+    @pytest.mark.parametrize("account", ["zoom", "zendesk"])
+    def test_a_sound_account_passes_and_nothing_is_written(self, folder, zoom, zendesk, account):
+        """Exit 0, the rate and the policy shown, and the stand-in saw reads and a login only."""
+        ended = folder.run("check", account, "--json")
+        assert (ended.code, ended.err) == (0, "")
+        found = ended.json
+        assert set(found) == {"account", "provider", "rate", "policy", "findings", "ok"}
+        assert found["ok"]
+        assert found["policy"]
+        text = folder.run("check", account)
+        assert text.code == 0
+        assert "FAIL" not in text.out
+        tenant = {"zoom": zoom, "zendesk": zendesk}[account]
+        assert tenant.log.total > 0
+        assert all(call.method == "GET" or call.path.endswith("/oauth/token") for call in calls(tenant))
+
+    @pytest.mark.parametrize(
+        ("account", "spec", "environment", "word"),
+        [
+            ("zoom", {}, {"ZOOM_SECRET": "wrong"}, "client_secret"),
+            ("zoom", {"scopes": ["account:read:admin", "user:read:admin"]}, {}, "user:write:admin"),
+            ("zendesk", {}, {"ZENDESK_TOKEN": "wrong"}, "authenticate"),
+            ("zendesk", {"faults": [{"kind": "403", "on": "any"}]}, {}, "403"),
+            ("zendesk", {"users": [{"id": 7, "email": "admin@example.com", "kind": "agent"}]}, {}, "admins"),
+        ],
+    )
+    def test_what_would_refuse_a_reset_is_found_out(self, folder, stand_ins, account, spec, environment, word):
+        """A wrong secret, a missing scope, a 403, no admin: exit 1, and the line that failed says why."""
+        tenant = stand_ins.add(account, account, **spec)
+        ended = folder.run("check", account, environment=environment)
+        assert (ended.code, ended.err) == (1, "")
+        failed = [line for line in ended.out.splitlines() if "FAIL" in line]
+        assert word in " ".join(failed), ended.out
+        assert not folder.run("check", account, "--json", environment=environment).json["ok"]
+        assert writes(tenant) == []
+
+
+class TestJson:
+    def test_an_order_says_what_it_froze(self, folder, zoom):
+        """`batch create --json` is one object with the seven keys of the contract."""
+        placed = folder.create("zoom", emails(1, 2, 2, 3))
+        assert set(placed) == {
+            *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
+        }
+        assert (placed["id"], placed["account"], placed["total"], placed["duplicates"]) == (1, "zoom", 3, 1)
+
+    def test_a_batch_has_the_same_keys_everywhere(self, folder, zoom):
+        """list, show, pause, resume, cancel and retry show a batch alike; list is an array."""
+        folder.create("zoom", [*emails(1, 2), "gone@example.com"])
+        assert set(folder.run("batch", "show", "1", "--json").json) == FULL
+        assert folder.run("batch", "pause", "1", "--json").json["state"] == "paused"
+        assert folder.run("batch", "resume", "1", "--json").json["state"] == "open"
+        assert folder.run("run", "--once").code == 3
+        retried = folder.run("batch", "retry", "1", "--outcome", "user_not_found", "--json").json
+        assert (retried["state"], retried["counts"]["pending"]) == ("open", 1)
+        cancelled = folder.run("batch", "cancel", "1", "--json").json
+        assert (cancelled["state"], cancelled["counts"]["cancelled"]) == ("cancelled", 1)
+        listed = folder.run("batch", "list", "--json").json
+        assert isinstance(listed, list)
+        for batch in (retried, cancelled, *listed):
+            assert set(batch) == FULL
+            assert set(batch["counts"]) == STATES
+            assert sum(batch["counts"].values()) == batch["total"] == 3
+        assert (listed[0]["incident"], listed[0]["reason"]) == ("INC-1", "a drill")
+        assert listed[0]["requester"]
+
+    def test_a_run_ends_with_its_summary(self, folder, zoom):
+        """The last thing on standard output is one object: the batches, the calls sent, the seconds."""
+        folder.create("zoom", emails(1, 2, 3))
+        ended = folder.run("run", "--once", "--json")
+        summary = json.loads(ended.out.splitlines()[-1])
+        assert set(summary) == {"batches", "sent", "elapsed_s"}
+        assert summary["sent"] == 3
+        [batch] = summary["batches"]
+        assert set(batch) == BATCH
+        assert batch["outcomes"] == {"ok": 3}
+        for line in ended.err.splitlines():
+            assert {"event", "level", "timestamp"} <= set(json.loads(line))
+
+    def test_a_report_has_every_attempt(self, folder, stand_ins):
+        """`report --format json` has the batch, the counts, and each user with every call."""
+        stand_ins.add("zoom", "zoom", faults=[{"kind": "5xx", "times": 1}])
+        folder.create("zoom", emails(1, 2))
+        assert folder.run("run", "--once").code == 0
+        report = folder.run("report", "1", "--format", "json").json
+        assert set(report) == {"batch", "counts", "tasks"}
+        assert set(report["batch"]) == FULL | {"audit_head"}
+        assert report["counts"]["succeeded"] == 2
+        assert sorted(len(task["attempts"]) for task in report["tasks"]) == [1, 2]
+        for task in report["tasks"]:
+            assert set(task) == TASK | {"user_ref", "code", "message", "due_at", "finished_at"}
+            for attempt in task["attempts"]:
+                assert set(attempt) == ATTEMPT
+                assert datetime.fromisoformat(attempt["sent_at"]).utcoffset() == timedelta(0)
+
+
+class TestExitCodes:
+    def test_all_done_is_0(self, folder, zoom):
+        """Everybody has a new password."""
+        folder.create("zoom", emails(1, 2))
+        assert folder.run("run", "--once").code == 0
+
+    @pytest.mark.parametrize("kinds", [{"missing": 1}, {"admin": 1}])
+    def test_failed_or_skipped_is_3(self, folder, stand_ins, kinds):
+        """Somebody could not be reset; a second run, with nothing to do, is 0 again."""
+        stand_ins.add("zoom", "zoom", kinds=kinds)
+        folder.create("zoom", emails(1, 2))
+        assert folder.run("run", "--once").code == 3
+        assert folder.run("run", "--once").code == 0
+
+    def test_work_left_is_4(self, folder, zoom):
+        """A batch for later, a paused one and a halted account leave work, and cost no time."""
+        later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+        folder.create("zoom", emails(1), "--not-before", later)
+        assert folder.run("run", "--once").code == 4
+        folder.create("zoom", emails(2))
+        assert folder.run("batch", "pause", "2").code == 0
+        assert folder.run("run", "--once").code == 4
+        assert writes(zoom) == []
+
+    def test_a_halted_account_is_4(self, folder, stand_ins):
+        """A 403 halts the account at once; the batch waits until it is resumed, which lifts the halt."""
+        tenant = stand_ins.add("zendesk", "zendesk", password_setting=False)
+        folder.create("zendesk", [user.id for user in tenant.users])
+        ended = folder.run("run", "--once", "--json")
+        assert ended.code == 4
+        assert ended.json["batches"][0]["counts"]["failed"] == 0
+        assert len(writes(tenant)) < 20
+        stand_ins.add("zendesk", "zendesk")
+        assert folder.run("batch", "resume", "1").code == 0
+        assert folder.run("run", "--once").code == 0
+
+    def test_only_the_named_accounts_are_worked_on(self, folder, zoom, zendesk):
+        """--account leaves the others' batches alone, and out of the exit code."""
+        folder.create("zoom", emails(1))
+        folder.create("zendesk", [zendesk.users[0].id])
+        ended = folder.run("run", "--once", "--account", "zendesk", "--json")
+        assert ended.code == 0
+        assert [batch["account"] for batch in ended.json["batches"]] == ["zendesk"]
+        assert writes(zoom) == []
+
+
+def test_a_run_with_nothing_to_do_is_silent(folder):
+    """Cron mails whatever is printed: where nothing happened, that is nothing."""
+    ended = folder.run("run", "--once")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_runs_that_overlap_do_no_harm(folder, stand_ins):
+    """A second runner ends with 75 and one line; the first goes on, and each user is called once."""
+    tenant = stand_ins.add("zoom", "zoom", latency_ms=300, count=60)
+    folder.configure(zoom="requests_per_second = 60")
+    folder.create("zoom", emails(*range(1, 61)))
+    first = folder.fresh("run", "--once")
+    try:
+        meanwhile(first, lambda: writes(tenant))
+        refused(folder.run("run", "--once"), "another runner", str(folder.database), code=75)
+        assert folder.run("batch", "list").code == 0  # looking is always allowed
+        first.communicate(timeout=30)
+    finally:
+        first.kill()
+        first.communicate()
+    assert first.returncode == 0
+    assert [user.applied for user in tenant.users] == [1] * 60
+
+
+def test_what_is_printed_for_a_person_says_the_state(folder, zoom):
+    """List and show name the account, the incident, who ordered, and the counts."""
+    assert "no batches" in folder.run("batch", "list").out
+    folder.create("zoom", [*emails(1, 2), "gone@example.com"])
+    assert folder.run("batch", "pause", "1").code == 0
+    listed, shown = folder.run("batch", "list").out, folder.run("batch", "show", "1").out
+    for text in (listed, shown):
+        for word in ("zoom", "paused", "INC-1"):
+            assert word in text
+    assert "paused by" in shown
+    assert "3 pending" in shown
+
+
+FORMULA = json.dumps({"code": 9, "message": '=HYPERLINK("http://evil.example","x")'})
+
+
+@pytest.fixture(scope="module")
+def with_a_report(made, stand_ins, tmp_path_factory):
+    folder = made.copy(tmp_path_factory.mktemp("reported") / "folder").configure()
+    users = [
+        {"id": "plus", "email": "+ada@example.com"},
+        {"id": "minus", "email": "-2+3@example.com"},
+        {"id": "equal", "email": "=cmd|'x'!a1@example.com"},
+        {"id": "admin", "email": "admin@example.com", "kind": "admin"},
+    ]
+    answer = {"kind": "answer", "status": 400, "body": FORMULA, "users": ["minus"]}
+    stand_ins.add("zoom", "zoom", users=users, faults=[answer])
+    folder.create("zoom", [*(user["email"] for user in users), "gone@example.com"])
+    assert folder.run("run", "--once").code == 3
+    return folder
+
+
+class TestReport:
+    @pytest.fixture
+    def reported(self, with_a_report, tmp_path):
+        """A finished batch with one user of each kind of end, and messages that a spreadsheet would run."""
+        return with_a_report.copy(tmp_path / "reported")
+
+    def test_no_cell_of_the_csv_is_a_formula(self, reported):
+        """Users and messages that begin like a formula get an apostrophe; nothing is lost behind it."""
+        ended = reported.run("report", "1", "--format", "csv")
+        assert ended.code == 0
+        lines = list(csv.DictReader(ended.out.splitlines()))
+        assert len(lines) == 5
+        for line in lines:
+            for cell in line.values():
+                assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+        users = {line["user"] for line in lines}
+        assert {"'+ada@example.com", "'-2+3@example.com", "'=cmd|'x'!a1@example.com"} <= users
+        assert '\'=HYPERLINK("http://evil.example","x")' in {line["message"] for line in lines}
+
+    def test_only_the_wanted_states_are_shown(self, reported):
+        """--state, given more than once, picks the users; the counts stay those of the batch."""
+        report = reported.run("report", "1", "--format", "json", "--state", "failed", "--state", "skipped").json
+        assert {task["state"] for task in report["tasks"]} == {"failed", "skipped"}
+        assert len(report["tasks"]) == 3
+        assert report["counts"]["succeeded"] == 2
+        table = reported.run("report", "1", "--state", "skipped").out
+        assert "admin@example.com" in table
+        assert "gone@example.com" not in table
+
+    @pytest.mark.parametrize("form", ["table", "csv", "json"])
+    def test_a_report_file_is_its_owners_alone_and_whole(self, reported, form):
+        """--output writes what would be printed, mode 0600 whatever the umask, in place of an older file."""
+        target = reported.path / "report.out"
+        target.write_text("an older report")
+        target.chmod(0o644)
+        older = target.stat().st_ino
+        printed = reported.run("report", "1", "--format", form).out
+        ended = reported.run("report", "1", "--format", form, "--output", "report.out", umask=0)
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert target.read_text() == printed
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+        assert target.stat().st_ino != older, "written into the old file, not put in its place"
+
+    def test_a_report_that_fails_leaves_the_old_file(self, reported):
+        """On a wrong batch, or a disk that fills up, the older report stays and no litter beside it."""
+        reported.create("zoom", emails(*range(1, 501)))
+        kept = reported.path / "reports"
+        kept.mkdir()
+        (kept / "report.out").write_text("an older report")
+        refused(reported.run("report", "9", "--output", "reports/report.out"), "batch 9")
+        full = reported.run(
+            "report", "2", "--format", "json", "--output", "reports/report.out", largest_file=50_000
+        )
+        refused(full, "reports/report.out", code=1)
+        assert [path.name for path in kept.iterdir()] == ["report.out"]
+        assert (kept / "report.out").read_text() == "an older report"
+
+    def test_a_folder_that_is_not_there_is_named(self, reported):
+        """One line with the folder that cannot be written to."""
+        refused(reported.run("report", "1", "--output", "absent/report.out"), "absent", code=1)
+
+
+class TestOnATerminal:
+    def test_the_own_password_is_asked_for_without_echo(self, folder, stand_ins, terminal):
+        """Old and new are typed, never shown, and the new one is in force."""
+        me = {"id": 7, "email": "admin@example.com", "kind": "admin", "password": "old-Secret-1"}
+        tenant = stand_ins.add("zendesk", "zendesk", users=[me])
+        before = tenant.users[0].password_sha256
+        with folder.started("own-password", "zendesk", terminal=terminal.name) as end:
+            answer(terminal, "old-Secret-1", "new-Secret-2!", "new-Secret-2!")
+            assert end().code == 0
+        assert "the password was changed" in terminal.rest()
+        assert "Secret" not in terminal.shown
+        assert tenant.users[0].password_sha256 != before
+
+    @pytest.mark.parametrize(
+        ("typed", "code", "words"),
+        [
+            (("wrong-Secret", "new-Secret-2!", "new-Secret-2!"), 1, "does not match the current password"),
+            (("old-Secret-1", "old-Secret-1", "old-Secret-1"), 2, "the new password is the old one"),
+        ],
+    )
+    def test_a_wrong_password_changes_nothing(self, folder, stand_ins, terminal, typed, code, words):
+        """The provider's refusal is shown in one line, without what was typed."""
+        me = {"id": 7, "email": "admin@example.com", "kind": "admin", "password": "old-Secret-1"}
+        tenant = stand_ins.add("zendesk", "zendesk", users=[me])
+        with folder.started("own-password", "zendesk", terminal=terminal.name) as end:
+            answer(terminal, *typed)
+            assert end().code == code
+        assert words in terminal.rest()
+        assert "Secret" not in terminal.shown
+        assert tenant.users[0].applied == 0
+
+    def test_a_run_shows_its_progress(self, folder, zoom, terminal):
+        """On a terminal there is a live view, and no JSON lines among it."""
+        folder.create("zoom", [*emails(*range(1, 9)), "gone@example.com"])
+        with folder.started("run", "--once", terminal=terminal.name) as end:
+            assert end().code == 3
+        shown = terminal.rest()
+        for word in ("progress", "outcomes", "9/9", "8 ok", "1 user_not_found"):
+            assert word in shown, shown
+        assert '"event"' not in shown
+
+
+def answer(terminal, old, new, again):
+    """Type the three passwords as they are asked for; the space comes when the echo is off."""
+    for question, line in (("Old password: ", old), ("New password: ", new), ("confirmation: ", again)):
+        terminal.wait_for(question)
+        terminal.type(line)
