@@ -1,6 +1,7 @@
 """`bulkreset run`: the runner, in a terminal, under cron or as a service."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -75,6 +76,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                     chores=[orders],
                 )
                 _obey_signals(worker)
+                _spare_the_loop()
                 if live:
                     async with LiveView(store, worker, accounts):
                         summary = await worker.run()
@@ -110,6 +112,15 @@ def _log_end(summary: "Summary", shown: list["Batch"]) -> None:
             logger().info("batch", batch=batch.id, account=batch.account, state=batch.state, counts=counts)
     if summary.sent:
         logger().info("run ended", sent=summary.sent, elapsed_s=round(summary.elapsed_s, 3))
+
+
+def _spare_the_loop() -> None:
+    """Leave what is loaded by now out of garbage collection.
+
+    A full collection of all modules stopped the event loop for 30 to 110 ms, several slots long.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _obey_signals(worker: "Worker") -> None:

@@ -27,7 +27,7 @@ US: Final = 1_000_000
 _JITTER_FLOOR_US: Final = 25_000
 _JITTER_OF_WINDOW: Final = 0.01
 # The part of J that is left to the network and the reading of the database clock; the rest is grace.
-_SPREAD_OF_JITTER: Final = 0.4
+_SPREAD_OF_JITTER: Final = 0.6
 # No worker sends faster than this, so a limit above it needs no closer slots, and a roomier grace instead.
 _CLOSEST_US: Final = 50
 _GRACE_CEILING_US: Final = 5 * US

@@ -41,6 +41,8 @@ UNREADABLE: Final = Unreadable()
 
 def read_json(body: bytes) -> object:
     """Parse a JSON body, or return UNREADABLE; never raises."""
+    if not body:  # the answer to nearly every call; an exception costs ten times as much
+        return UNREADABLE
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError):

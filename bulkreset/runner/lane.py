@@ -263,7 +263,6 @@ class Lane:
         self._low.clear()
 
     async def _dispatch(self) -> None:
-        grace = self._spacing.grace_us / US
         while not (self._stopping.is_set() and not self._buffer):
             if not self._buffer:
                 self._filled.clear()
@@ -276,21 +275,36 @@ class Lane:
                 if not self._buffer or self._buffer[0][1] > monotonic():
                     continue
             await self._room.acquire()
+            # A stall that lets slots expire may have held up the call before them on its way out, so the belt
+            # is passed for it; but once only, since each pass makes a slot of the next window wait and expire.
+            self._release_expired()
             async with self._belt:
                 pass
-            if not self._buffer:  # emptied while we waited for room
+            self._release_expired()
+            # While we waited the buffer may have been emptied, and filled again with later slots.
+            if not self._buffer or self._buffer[0][1] > monotonic():
                 self._room.release()
                 continue
-            claim, due = self._buffer.popleft()
-            if self._hungry and len(self._buffer) < _MOST_CLAIMED // 2:
-                self._low.set()
-            if monotonic() - due > grace:
-                self._room.release()
-                self._release([claim], "its slot had expired")
-                continue
+            claim, _ = self._buffer.popleft()
+            self._top_up()
             call = asyncio.create_task(self._send(claim))
             self._in_flight.add(call)
             call.add_done_callback(self._landed)
+
+    def _release_expired(self) -> None:
+        """Give back every claim whose slot is too far behind to be used."""
+        oldest = monotonic() - self._spacing.grace_us / US
+        late = []
+        while self._buffer and self._buffer[0][1] < oldest:
+            late.append(self._buffer.popleft()[0])
+        if late:
+            self._release(late, "its slot had expired")
+            self._top_up()
+
+    def _top_up(self) -> None:
+        """Wake the claimer where the buffer runs low and there is more to be had."""
+        if self._hungry and len(self._buffer) < _MOST_CLAIMED // 2:
+            self._low.set()
 
     async def _sleep_to_slot(self, seconds: float) -> None:
         self._dropped.clear()

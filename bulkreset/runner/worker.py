@@ -119,9 +119,17 @@ class Worker:
         self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
         try:
             await self._poll(first=True)
-            while not self._stopping.is_set() and not (self._once and await self._nothing_soon()):
+            polled_at = monotonic()
+            while not self._stopping.is_set():
+                ending = self._once and await self._nothing_soon()
+                # The end of `--once` is looked for often, since that costs nothing while a lane is busy; a poll
+                # costs as much as ten calls.
+                if ending or monotonic() - polled_at >= self._settings.runner.poll_interval:
+                    await self._poll()
+                    polled_at = monotonic()
+                if ending and await self._nothing_soon():
+                    break
                 await self._nap()
-                await self._poll()
         finally:
             await self._wind_up(self._recording)
         return Summary(
@@ -132,9 +140,6 @@ class Worker:
 
     async def _poll(self, *, first: bool = False) -> None:
         """Do the chores and give every account with an open batch its lane."""
-        for loop in self._essential:
-            if loop.done():
-                loop.result()  # it ends by itself only with an error, and that ends the run
         try:
             if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
                 await results.rescue(self._store)
@@ -224,6 +229,9 @@ class Worker:
         watched = [asyncio.ensure_future(self._stopping.wait()), *self._essential]
         await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         watched[0].cancel()
+        for loop in self._essential:
+            if loop.done():
+                loop.result()  # it ends by itself only with an error, and that ends the run
 
     async def _wind_up(self, recording: "asyncio.Task[None]") -> None:
         self.stop()
