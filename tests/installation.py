@@ -47,11 +47,6 @@ class _Watched:
         return getattr(self._log, name)
 
 
-async def nobody():
-    return
-    yield
-
-
 class Installation:
     """Where a test's runner lives; `url` is the sandbox's."""
 
@@ -124,7 +119,7 @@ class Installation:
                     master_key(settings),
                     Order(account, incident, "a test", "tester", not_before),
                     users=chunks(lines),
-                    excluded=chunks(out) if out else nobody(),
+                    excluded=chunks(out),
                 )
         finally:
             await store.close()

@@ -1,11 +1,12 @@
 """What commands share: the configuration, the store, the master key, and the process's environment."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -69,6 +70,11 @@ async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]
         trust_env=http.trust_env,
     ) as way:
         yield way
+
+
+def columns_of(out: TextIO) -> int | None:
+    """Return how wide the terminal is that this is written to, or None where it is none."""
+    return shutil.get_terminal_size().columns if out.isatty() else None
 
 
 def possible_id(batch_id: int) -> int:

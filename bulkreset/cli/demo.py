@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bulkreset.cli.context import start
+from bulkreset.cli.context import columns_of, master_key, opened, person, start, transport
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -53,30 +52,17 @@ def demo() -> None:
 
 async def _story(settings: "Settings", *, live: bool) -> None:
     from bulkreset.cli.batch import duration
-    from bulkreset.cli.context import master_key, person, transport
     from bulkreset.cli.run import work
     from bulkreset.intake.order import Order, chunks, place
     from bulkreset.providers.http import ReadTransport
-    from bulkreset.store.engine import open_store
 
-    async def nobody() -> AsyncIterator[list["UserLine"]]:
-        return
-        yield
-
-    store = await open_store(settings.database.url, settings.base)
-    try:
-        async with transport(ReadTransport, settings) as way:
-            for account, users in (("zoom", _roster(_ZOOM_USERS)), ("zendesk", _roster(_ZENDESK_USERS))):
-                order = Order(account, _INCIDENT, "a drill with stand-ins", person())
-                placed = await place(
-                    store, settings, way, master_key(settings), order, users=chunks(users), excluded=nobody()
-                )
-                took = duration(placed.estimate_s)
-                print(
-                    f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True
-                )
-    finally:
-        await store.close()
+    master = master_key(settings)
+    async with opened(settings) as store, transport(ReadTransport, settings) as way:
+        for account, users in (("zoom", _roster(_ZOOM_USERS)), ("zendesk", _roster(_ZENDESK_USERS))):
+            order = Order(account, _INCIDENT, "a drill with stand-ins", person())
+            placed = await place(store, settings, way, master, order, users=chunks(users), excluded=chunks(()))
+            took = duration(placed.estimate_s)
+            print(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True)
     print("\nbulkreset run --once", flush=True)
     _, result = await work(settings, once=True, accounts=[], live=live)
     print(f"\n{result['sent']} calls in {result['elapsed_s']:.1f} s. What is not a plain success:\n", flush=True)
@@ -87,24 +73,19 @@ async def _show_rest(settings: "Settings", batch_ids: list[int]) -> None:
     """Write the report of each batch, without the users whose only call ended `ok`."""
     from bulkreset.report import queries, render
     from bulkreset.store import batches
-    from bulkreset.store.engine import open_store
 
-    store = await open_store(settings.database.url, settings.base)
+    async with opened(settings) as store:
 
-    async def remarkable(batch_id: int) -> AsyncIterator[queries.TaskLine]:
-        async for line in queries.tasks(store, batch_id):
-            if line.outcome != "ok" or any(call.outcome not in {"ok", "released"} for call in line.attempts):
-                yield line
+        async def remarkable(batch_id: int) -> AsyncIterator[queries.TaskLine]:
+            async for line in queries.tasks(store, batch_id):
+                if line.outcome != "ok" or any(call.outcome not in {"ok", "released"} for call in line.attempts):
+                    yield line
 
-    try:
         for batch_id in batch_ids:
             batch = await batches.get(store, batch_id)
             head = await queries.audit_head(store, batch_id)
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            await render.as_table(sys.stdout, batch, head, remarkable(batch_id), width=width)
+            await render.as_table(sys.stdout, batch, head, remarkable(batch_id), width=columns_of(sys.stdout))
             print(flush=True)
-    finally:
-        await store.close()
 
 
 def _roster(count: int) -> Iterator["UserLine"]:

@@ -1,7 +1,6 @@
 """`bulkreset report`: what happened, user by user."""
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from bulkreset.cli.context import Invocation, opened, possible_id, start
+from bulkreset.cli.context import Invocation, columns_of, opened, possible_id, start
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -66,8 +65,7 @@ async def write(settings: "Settings", batch_id: int, form: Format, states: list[
         elif form is Format.CSV:
             await render.as_csv(out, lines)
         else:
-            width = shutil.get_terminal_size().columns if out.isatty() else None
-            await render.as_table(out, batch, head, lines, width=width)
+            await render.as_table(out, batch, head, lines, width=columns_of(out))
 
 
 @contextmanager

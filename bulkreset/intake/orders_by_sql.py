@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
 from bulkreset.errors import InputError, KeyMismatch, ProviderRefused, ProviderUnavailable, StoreError, UsageError
-from bulkreset.intake.order import Order, place
+from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.logs import logger
 from bulkreset.passwords.vault import MasterKey
@@ -71,7 +71,7 @@ class OrdersBySql:
                 self._master,
                 _order(request),
                 users=self._users(request.id),
-                excluded=_nobody(),
+                excluded=chunks(()),
                 accept=accept,
             )
         except ProviderUnavailable as error:
@@ -157,8 +157,3 @@ async def _mark(conn: AsyncConnection, request_id: int, **values: Any) -> None:
     )
     if marked.rowcount != 1:
         raise StoreError(f"request {request_id} is no longer ready: somebody else changed it; nothing was done")
-
-
-async def _nobody() -> AsyncIterator[list[UserLine]]:
-    return
-    yield

@@ -153,8 +153,9 @@ class Worker:
             logger().error("the database is away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
             return
+        at_work = {which.account for which in self._lanes}
         for account in accounts:
-            if self._wanted(account) and account not in self._unusable:
+            if self._wanted(account) and account not in at_work and account not in self._unusable:
                 self._open_lane(account, first=first)
 
     @property
@@ -195,8 +196,6 @@ class Worker:
             logger().error("account cannot be used", account=account, reason=str(error))
             return
         which = Quota(account, provider.label(Action.SET_PASSWORD))
-        if which in self._lanes:
-            return
         lane = self._lanes[which] = Lane(self._context, which, provider, settings.rate(which.label))
         self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account}")
 

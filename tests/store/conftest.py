@@ -86,14 +86,14 @@ def order(store):
 
 @pytest.fixture
 def claim(store):
-    async def make(most=100, *, rate=1000, which=QUOTA, lease=30.0, horizon=1.0):
+    async def make(most=100, *, rate=1000, daily=None, which=QUOTA, lease=30.0, sealer=None):
         return await claims.claim(
             store,
             which,
-            Spacing.of(Rate(rate, SECOND)),
-            sealer=PlainSealer(),
+            Spacing.of(Rate(rate, SECOND, daily)),
+            sealer=sealer or PlainSealer(),
             worker="w1",
-            window=Window(timedelta(0), timedelta(seconds=horizon)),
+            window=Window(timedelta(0), timedelta(seconds=1)),
             most=most,
             lease=timedelta(seconds=lease),
         )

@@ -7,22 +7,12 @@ import pytest
 from sqlalchemy import event, text
 
 from bulkreset.errors import KeyMismatch, StoreError
-from bulkreset.limits.quota import Spacing
-from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
-from bulkreset.secret import Secret
 from bulkreset.store import batches, claims, results
-from bulkreset.store.quotas import Halt, Pause, Window
+from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import UNCLEAR_LIMIT, Closing, Ledger
 
 QUOTA = Quota("zoom", "medium")
-
-
-class PlainSealer:
-    """Seals nothing."""
-
-    def fresh(self, of, *, task_id, password_no, display):
-        return Secret("x"), "x"
 
 
 def closing(claim, outcome, state, at, *, due_at=None, keep=False, **counters):
@@ -205,7 +195,7 @@ async def test_a_halt_stops_the_account_and_only_that_one(store, order, claim):
     assert len((await claim()).claims) == 1
 
 
-async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
+async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order, claim):
     """An error inside a claim rolls back: no attempt, no lease, no slot."""
 
     class Broken:
@@ -214,16 +204,7 @@ async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order):
 
     await order(["a"])
     with pytest.raises(KeyMismatch):
-        await claims.claim(
-            store,
-            QUOTA,
-            Spacing.of(Rate(10, SECOND)),
-            sealer=Broken(),
-            worker="w",
-            window=Window(timedelta(0), timedelta(seconds=1)),
-            most=1,
-            lease=timedelta(seconds=1),
-        )
+        await claim(sealer=Broken())
     assert await rows(store, "SELECT count(*) FROM attempt") == [(0,)]
     assert await rows(store, "SELECT state, attempt FROM task") == [("pending", 0)]
 
@@ -314,29 +295,15 @@ async def test_the_first_reason_for_a_halt_stays(store, order, claim):
 async def test_the_calls_of_yesterday_do_not_count_today(store, order, claim, hand):
     """The daily limit starts anew at midnight UTC."""
     await order([f"u{n}" for n in range(20)])
-    limited = Spacing.of(Rate(1000, SECOND, 5))
-
-    async def take():
-        return await claims.claim(
-            store,
-            QUOTA,
-            limited,
-            sealer=PlainSealer(),
-            worker="w",
-            window=Window(timedelta(0), timedelta(seconds=1)),
-            most=100,
-            lease=timedelta(seconds=30),
-        )
-
-    assert len((await take()).claims) == 5
+    assert len((await claim(daily=5)).claims) == 5
     hand.pass_(10)
-    spent = await take()
+    spent = await claim(daily=5)
     assert (spent.claims, spent.offer.opens_at) == (
         [],
         hand.now.replace(day=1, month=2, hour=0, minute=0, second=0),
     )
     hand.pass_(12 * 3600)
-    assert len((await take()).claims) == 5
+    assert len((await claim(daily=5)).claims) == 5
 
 
 async def test_a_clock_set_back_an_hour_costs_one_window(store, order, claim, hand):
@@ -355,26 +322,12 @@ async def test_a_clock_set_back_an_hour_costs_one_window(store, order, claim, ha
 async def test_the_days_count_survives_a_clock_that_went_ahead_and_back(store, order, claim, hand):
     """What was counted under a later date still counts when the date is put right."""
     await order([f"u{n}" for n in range(20)])
-    limited = Spacing.of(Rate(1000, SECOND, 5))
-
-    async def take():
-        return await claims.claim(
-            store,
-            QUOTA,
-            limited,
-            sealer=PlainSealer(),
-            worker="w",
-            window=Window(timedelta(0), timedelta(seconds=1)),
-            most=100,
-            lease=timedelta(seconds=30),
-        )
-
     hand.pass_(86_400)
-    assert len((await take()).claims) == 5
+    assert len((await claim(daily=5)).claims) == 5
     hand.pass_(-86_400)
-    await take()
+    await claim(daily=5)
     hand.pass_(2)
-    assert (await take()).claims == []
+    assert (await claim(daily=5)).claims == []
 
 
 @pytest.mark.parametrize("state", ["paused", "halted"])
