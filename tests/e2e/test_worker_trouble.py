@@ -13,7 +13,7 @@ from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import STRONGEST
 from bulkreset.runner.lane import Lane
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, generated_user, parse_rule
-from bulkreset.store import batches, results
+from bulkreset.store import batches, claims, results
 
 IMPOSSIBLE = replace(STRONGEST, min_length=100, max_length=100)
 
@@ -205,3 +205,27 @@ async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_res
     await installation.with_store(lambda store: batches.resume(store, placed.id, "tester"))
     await installation.run()
     assert (await installation.batch(placed.id)).outcomes == {"ok": 5}
+
+
+async def test_a_claim_that_a_pause_overtakes_is_not_sent(sandbox, installation, monkeypatch):
+    """What was being claimed when the buffer was emptied is given back unsent, and claimed anew."""
+    tenant = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 10}})
+    installation.zoom("zoom", requests_per_second=1000)
+    placed = await installation.order("zoom", addresses(10))
+    claim, workers = claims.claim, []
+
+    async def overtaken(*arguments, **options):
+        claimed = await claim(*arguments, **options)
+        if workers:
+            workers.pop().lanes[0]._drop(why="a pause")
+        return claimed
+
+    async def note(worker):
+        workers.append(worker)
+
+    monkeypatch.setattr(claims, "claim", overtaken)
+    await installation.run(meanwhile=note)
+    assert (await installation.batch(placed.id)).outcomes == {"ok": 10}
+    given_back = "SELECT count(*) FROM attempt WHERE message = 'the buffer was emptied while they were claimed'"
+    assert installation.query(given_back) == [(10,)]
+    assert all(user.applied == 1 for user in tenant.users)
