@@ -37,7 +37,7 @@ _ROUNDS: Final = 4
 async def measure(config: Path) -> dict[str, list[float]]:
     """Time claims whose tasks go back, then rounds of claim and record whose tasks are finished."""
     settings = load(config)
-    store = await open_store(settings.database.url, settings.base)
+    store = await open_store(settings.database, settings.base)
     sealer = Keyring(master_key(settings))
     try:
         claim_s = [await _claim_and_return(store, sealer) for _ in range(_CLAIMS)]

@@ -74,9 +74,16 @@ class SecretSource(_Table):
 
 
 class DatabaseSettings(_Table):
-    """Where the job table is."""
+    """Where the job table is; all but `url` is for PostgreSQL.
 
-    url: str = "sqlite:///bulkreset.db"
+    `pooled` says that a pooler hands out server connections a transaction at a time, as PgBouncer's transaction
+    mode does.
+    """
+
+    url: str | SecretSource = "sqlite:///bulkreset.db"
+    password: SecretSource | None = None
+    pooled: bool = False
+    connections: Annotated[int, Field(ge=2, le=100)] = 5
 
 
 class PasswordSettings(_Table):
@@ -212,7 +219,7 @@ def load(path: Path) -> Settings:
         raise ConfigError(_first_line(path, text, error)) from None
 
 
-_SECRETS = frozenset({"key", "client_id", "client_secret", "api_token", "oauth_token"})
+_SECRETS = frozenset({"key", "client_id", "client_secret", "api_token", "oauth_token", "password"})
 
 
 def is_loopback(host: str) -> bool:

@@ -60,7 +60,7 @@ class Outcome(StrEnum):
     UNEXPECTED = "unexpected"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Quota:
     """One pot of calls: an account's label, shared by every process that calls there."""
 

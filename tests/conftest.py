@@ -1,5 +1,26 @@
 import sys
 from pathlib import Path
 
-# `installation` is shared by several folders of tests, which are not packages.
+import pytest
+
+# `installation` and `databases` are shared by several folders of tests, which are not packages.
 sys.path.insert(0, str(Path(__file__).parent))
+
+SQLITE = "sqlite:///bulkreset.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    from databases import Server
+
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request):
+    """Run the test on both databases; SQLite's file counts from the test's own folder."""
+    if request.param == "sqlite":
+        return SQLITE
+    return request.getfixturevalue("postgres_server").fresh()

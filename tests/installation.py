@@ -1,9 +1,10 @@
 """A folder with a configuration, a key and a database, as `bulkreset init` makes it, for an in-process run."""
 
 import asyncio
-import sqlite3
 from collections import Counter
 from pathlib import Path
+
+from databases import ask, run_apart
 
 from bulkreset.cli.context import master_key, transport
 from bulkreset.config import load
@@ -14,8 +15,9 @@ from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.worker import Worker
 from bulkreset.store import batches
-from bulkreset.store.engine import open_store, sync_url
+from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
+from bulkreset.store.place import place_of
 
 
 async def calls_reach(tenant, count):
@@ -50,19 +52,20 @@ class _Watched:
 class Installation:
     """Where a test's runner lives; `url` is the sandbox's."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, database_url: str = "sqlite:///bulkreset.db") -> None:
         self.folder = folder
         self.url = url
         self.config = folder / "config.toml"
         self.database = folder / "bulkreset.db"
-        self._head = '[database]\nurl = "sqlite:///bulkreset.db"\n[passwords]\nkey = { file = "bulkreset.key" }\n'
+        self.database_url = database_url
+        self._head = f'[database]\nurl = "{database_url}"\n[passwords]\nkey = {{ file = "bulkreset.key" }}\n'
         self._accounts: dict[str, str] = {}
         self.http = "total_timeout = 1.0\nconnect_timeout = 0.5"
         self.runner = "poll_interval = 0.2"
         self.write()
         write_key_file(folder / "bulkreset.key")
         settings = load(self.config)
-        upgrade(sync_url(settings.database.url, settings.base))
+        run_apart(upgrade(place_of(settings.database, settings.base)))
 
     def zoom(self, name="zoom", **keys):
         """Add an account at the Zoom tenant of the same name."""
@@ -107,7 +110,7 @@ class Installation:
     async def order(self, account, users, *, excluded=(), not_before=None, incident="INC-1"):
         """Order a batch; return what `batch create` reports."""
         settings = load(self.config)
-        store = await open_store(settings.database.url, settings.base)
+        store = await open_store(settings.database, settings.base)
         lines = [user_line(text, n, "users") for n, text in enumerate(users, 1)]
         out = [user_line(text, n, "excluded") for n, text in enumerate(excluded, 1)]
         try:
@@ -127,7 +130,7 @@ class Installation:
     async def run(self, *, once=True, accounts=(), meanwhile=None, keyring=None):
         """Run a worker in this process to its end; `meanwhile` is a coroutine function given the worker."""
         settings = load(self.config)
-        store = await open_store(settings.database.url, settings.base)
+        store = await open_store(settings.database, settings.base)
         try:
             async with transport(WriteTransport, settings) as way:
                 master = master_key(settings)
@@ -152,7 +155,7 @@ class Installation:
     async def batch(self, batch_id):
         """Return a batch as `batch show` has it."""
         settings = load(self.config)
-        store = await open_store(settings.database.url, settings.base)
+        store = await open_store(settings.database, settings.base)
         try:
             return await batches.get(store, batch_id)
         finally:
@@ -161,19 +164,15 @@ class Installation:
     async def with_store(self, act):
         """Call `act(store)` on the open database."""
         settings = load(self.config)
-        store = await open_store(settings.database.url, settings.base)
+        store = await open_store(settings.database, settings.base)
         try:
             return await act(store)
         finally:
             await store.close()
 
     def query(self, sql, *parameters):
-        """Ask the database file directly, as an auditor would."""
-        connection = sqlite3.connect(self.database)
-        try:
-            return connection.execute(sql, parameters).fetchall()
-        finally:
-            connection.close()
+        """Ask the database directly, as an auditor would."""
+        return ask(self.database_url, self.folder, sql, *parameters)
 
     def _table(self, name, keys, *lines):
         def value(item):

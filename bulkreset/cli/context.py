@@ -45,7 +45,7 @@ async def opened(settings: "Settings") -> AsyncIterator["Store"]:
     """Open the configured database; its tables must fit."""
     from bulkreset.store.engine import open_store
 
-    store = await open_store(settings.database.url, settings.base)
+    store = await open_store(settings.database, settings.base)
     try:
         yield store
     finally:

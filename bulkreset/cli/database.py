@@ -1,11 +1,8 @@
 """`bulkreset db …`: the tables."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
-if TYPE_CHECKING:
-    from bulkreset.cli.context import Invocation
+from bulkreset.cli.context import Invocation, start
 
 app = typer.Typer(help="Bring the tables up to date, or check that they are.", no_args_is_help=True)
 
@@ -13,24 +10,24 @@ app = typer.Typer(help="Bring the tables up to date, or check that they are.", n
 @app.command()
 def upgrade(context: typer.Context) -> None:
     """Make the tables, or bring them to this version's revision."""
-    from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import upgrade as migrate
+    from bulkreset.store.place import place_of
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    before, after = migrate(sync_url(settings.database.url, settings.base))
+    before, after = start(migrate(place_of(settings.database, settings.base)))
     print(f"the tables are at revision {after}" + ("" if before == after else f" (before: {before or 'none'})"))
 
 
 @app.command()
 def check(context: typer.Context) -> None:
     """Say how the tables differ from what this version needs; exit 1 where they do."""
-    from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import differences
+    from bulkreset.store.place import place_of
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    found = differences(sync_url(settings.database.url, settings.base))
+    found = start(differences(place_of(settings.database, settings.base)))
     for line in found:
         print(line)
     if found:

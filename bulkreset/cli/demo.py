@@ -30,8 +30,8 @@ def demo() -> None:
     from bulkreset.config import load
     from bulkreset.logs import configure
     from bulkreset.passwords.keyfile import write_key_file
-    from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import upgrade
+    from bulkreset.store.place import place_of
 
     live = sys.stderr.isatty()
     configure("error")
@@ -41,7 +41,7 @@ def demo() -> None:
         _write_config(folder, url)
         write_key_file(folder / "bulkreset.key")
         settings = load(folder / "config.toml")
-        upgrade(sync_url(settings.database.url, settings.base))
+        start(upgrade(place_of(settings.database, settings.base)))
         start(_story(settings, live=live))
     config = folder / "config.toml"
     print(f"\nEverything is in {folder}. Look around, for example with:")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bulkreset.cli.context import start
+
 
 def init(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to set up.")] = Path(),
@@ -13,8 +15,8 @@ def init(
     from bulkreset.config import load
     from bulkreset.errors import StoreError
     from bulkreset.passwords.keyfile import write_key_file
-    from bulkreset.store.engine import sync_url
     from bulkreset.store.migrate import upgrade
+    from bulkreset.store.place import place_of
 
     config, key = directory / "config.toml", directory / "bulkreset.key"
     try:
@@ -32,9 +34,9 @@ def init(
     else:
         print(f"wrote   {key}  (0600, fingerprint {write_key_file(key).fingerprint}; keep a copy in your vault)")
     settings = load(config)
-    url = sync_url(settings.database.url, settings.base)
-    before, after = upgrade(url)
-    print(f"{'kept ' if before == after else 'made '}   {url.database}  (tables at revision {after})")
+    place = place_of(settings.database, settings.base)
+    before, after = start(upgrade(place))
+    print(f"{'kept ' if before == after else 'made '}   {place}  (tables at revision {after})")
     print(f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`")
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -24,7 +25,7 @@ from bulkreset.providers.base import Pace, Provider
 from bulkreset.providers.http import ReadTransport
 from bulkreset.store import batches
 from bulkreset.store.batches import NewBatch, RosterEntry
-from bulkreset.store.engine import Store
+from bulkreset.store.engine import LONG, Store
 from bulkreset.store.pace import Pacer
 
 T = TypeVar("T")
@@ -92,7 +93,6 @@ async def place(
         if provider.ids_required:
             await _resolve(roster, provider, pace)
         await _beside(roster.freeze, ids_required=provider.ids_required)
-        await _beside(_check_refs, roster, provider)
         policy = await _policy(provider, pace)
         new = NewBatch(
             account=order.account,
@@ -108,10 +108,11 @@ async def place(
             policy=policy,
             wrapped_key=master.wrap(master.new_batch_key()),
         )
-        async with store.write() as conn:
-            batch_id = await batches.create(conn, new, _entries(roster), now=await store.now(conn))
+        async with aclosing(_entries(roster, provider)) as entries, store.write(LONG) as conn:
+            batch_id = await batches.create(conn, new, entries, now=await store.now(conn))
             if accept is not None:
                 await accept(conn, batch_id)
+    await batches.know_sizes(store)
     return Ordered(
         id=batch_id,
         account=new.account,
@@ -168,22 +169,31 @@ def _check(order: Order) -> None:
             raise InputError(f"the {name} must be one line of at most {limit} characters")
 
 
-async def _entries(roster: Roster) -> AsyncIterator[list[RosterEntry]]:
-    """Hand the roster on, read beside the event loop."""
+async def _entries(roster: Roster, provider: Provider) -> AsyncGenerator[list[RosterEntry], None]:
+    """Hand the roster on, read and checked beside the event loop: the next chunk while this one is written.
+
+    Raises InputError at the first reference that cannot be one of the provider's; the transaction is undone.
+    """
     chunks_left = roster.rows()
 
     def following() -> list[RosterEntry]:
-        return [RosterEntry(row.user_ref, row.display, row.resolved) for row in next(chunks_left, [])]
+        entries = next(chunks_left, [])
+        _check_refs(entries, provider)
+        return entries
 
-    while entries := await _beside(following):
-        yield entries
+    ahead = asyncio.ensure_future(_beside(following))
+    try:
+        while entries := await ahead:
+            ahead = asyncio.ensure_future(_beside(following))
+            yield entries
+    finally:
+        await asyncio.wait([ahead])  # the roster must not be closed under it
 
 
-def _check_refs(roster: Roster, provider: Provider) -> None:
-    for rows in roster.rows():
-        for row in rows:
-            if row.resolved and (fault := provider.check_ref(row.user_ref)) is not None:
-                raise InputError(f"user {row.display!r}: {fault}; correct the users file and try again")
+def _check_refs(entries: Iterable[RosterEntry], provider: Provider) -> None:
+    for user_ref, display, resolved in entries:
+        if resolved and (fault := provider.check_ref(user_ref)) is not None:
+            raise InputError(f"user {display!r}: {fault}; correct the users file and try again")
 
 
 async def _resolve(roster: Roster, provider: Provider, pace: Pace) -> None:

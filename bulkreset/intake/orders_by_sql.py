@@ -7,10 +7,11 @@ met is `refused` with a line that says why. Where the account only cannot be ask
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Label, LargeBinary, Row, cast, select, update
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
@@ -21,10 +22,13 @@ from bulkreset.logs import logger
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers.http import ReadTransport
 from bulkreset.store.engine import Store
+from bulkreset.store.rows import as_written
 from bulkreset.store.tables import batch_request, batch_request_user, time_of
 
 _PAGE: Final = 5_000
 _AGAIN_AFTER_S: Final = 60.0
+# Longer than a listing of a large account at a low limit takes. A worker that dies meanwhile delays it so long.
+_TAKEN_FOR: Final = timedelta(minutes=10)
 
 
 class OrdersBySql:
@@ -42,7 +46,7 @@ class OrdersBySql:
         """Take up every ready request once, the oldest first; return how many became batches."""
         accepted = 0
         for request in await self._ready():
-            if self._later.get(request.id, 0) <= monotonic():
+            if self._later.get(request.id, 0) <= monotonic() and await self._is_ours(request.id):
                 accepted += await self._take_up(request)
         return accepted
 
@@ -52,12 +56,26 @@ class OrdersBySql:
 
     async def _ready(self) -> list[Row[*tuple[Any, ...]]]:
         wanted = (
-            select(batch_request.c.id, *(_as_written(batch_request.c[name]) for name in _TOLD))
+            select(batch_request.c.id, *(as_written(batch_request.c[name]) for name in _TOLD))
             .where(batch_request.c.state == "ready")
             .order_by(batch_request.c.id)
         )
         async with self._store.read() as conn:
             return list((await conn.execute(wanted)).all())
+
+    async def _is_ours(self, request_id: int) -> bool:
+        """Take the request for a while where other workers could take it too: its users are listed once only."""
+        if self._store.exclusive:
+            return True
+        async with self._store.write() as conn:
+            now = await self._store.now(conn)
+            free = or_(batch_request.c.taken_until.is_(None), batch_request.c.taken_until < now)
+            taken = await conn.execute(
+                update(batch_request)
+                .where(batch_request.c.id == request_id, batch_request.c.state == "ready", free)
+                .values(taken_until=now + _TAKEN_FOR)
+            )
+            return taken.rowcount == 1
 
     async def _take_up(self, request: Row[*tuple[Any, ...]]) -> bool:
         async def accept(conn: AsyncConnection, batch_id: int) -> None:
@@ -77,7 +95,7 @@ class OrdersBySql:
         except ProviderUnavailable as error:
             self._later[request.id] = monotonic() + _AGAIN_AFTER_S
             async with self._store.write() as conn:
-                await _mark(conn, request.id, message=f"waiting: {error}")
+                await _mark(conn, request.id, message=f"waiting: {error}", taken_until=None)
             logger().warning("request waits", request=request.id, reason=str(error))
             return False
         except (UsageError, ProviderRefused, KeyMismatch) as error:
@@ -94,7 +112,7 @@ class OrdersBySql:
         row_number = 0
         while True:
             wanted = (
-                select(batch_request_user.c.id, _as_written(batch_request_user.c.user_ref))
+                select(batch_request_user.c.id, as_written(batch_request_user.c.user_ref))
                 .where(batch_request_user.c.request_id == request_id, batch_request_user.c.id > last)
                 .order_by(batch_request_user.c.id)
                 .limit(_PAGE)
@@ -116,10 +134,6 @@ class OrdersBySql:
 
 # What another system wrote is read as bytes: one value that is no text must not keep all requests from being read.
 _TOLD: Final = ("account", "incident", "reason", "requested_by", "not_before")
-
-
-def _as_written(column: ColumnElement[Any]) -> Label[bytes]:
-    return cast(column, LargeBinary()).label(column.key)
 
 
 def _text(value: bytes, what: str) -> str:

@@ -10,25 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from bulkreset.errors import InputError, StoreError
 from bulkreset.intake.users_file import UserLine
+from bulkreset.store.batches import RosterEntry
 
 CHUNK: Final = 5_000
 """Rows that `rows` hands over at a time."""
-
-
-class RosterRow(NamedTuple):
-    """One person: the reference that the provider's call takes, and the name that people know.
-
-    `resolved` is False where the provider takes ids only and lists nobody by this address. A tuple, not a
-    dataclass: it is made a million times a roster, at a third of the cost.
-    """
-
-    user_ref: str
-    display: str
-    resolved: bool
 
 
 class Roster:
@@ -118,7 +107,7 @@ class Roster:
             raise InputError(f"all {people} users of {self._name} are excluded; nothing is left to reset")
         self.sha256 = self._hash()
 
-    def rows(self) -> Iterator[list[RosterRow]]:
+    def rows(self) -> Iterator[list[RosterEntry]]:
         """Yield the people of a frozen roster in chunks, by `user_ref` in byte order; it can be read again.
 
         `sha256` is over every `user_ref` in this order, each with a line feed: `LC_ALL=C sort | sha256sum`.
@@ -126,7 +115,7 @@ class Roster:
         with _disk_errors():
             found = self._db.execute("SELECT user_ref, display, resolved FROM person ORDER BY rowid")
             while chunk := found.fetchmany(CHUNK):
-                yield [RosterRow(user_ref, display, bool(resolved)) for user_ref, display, resolved in chunk]
+                yield [RosterEntry(user_ref, display, bool(resolved)) for user_ref, display, resolved in chunk]
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -191,7 +180,7 @@ def _disk_errors() -> Iterator[None]:
 _TABLES: Final = """
     PRAGMA journal_mode = OFF;
     PRAGMA synchronous = OFF;
-    PRAGMA cache_size = -16000;
+    PRAGMA cache_size = -4000;
     PRAGMA temp_store = FILE;
     CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT);
     CREATE TABLE excluded (email TEXT, user_id TEXT);

@@ -1,7 +1,7 @@
 """Claims: free slots matched with due tasks, an attempt opened for each before its call may leave.
 
 After a crash the table knows every call that may have gone out, because its attempt row was committed first.
-Locks are taken in one order, here and where results are written: quota row before task rows, task rows by id.
+Locks are taken in one order, here and everywhere: quota rows, then batch rows, then task rows, each by their key.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,23 @@ from itertools import chain, zip_longest
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import Integer, Row, Select, Text, bindparam, case, func, insert, or_, select, union_all, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    Row,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import StoreError
@@ -22,7 +38,7 @@ from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Offer, Window
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, attempt, batch, is_pending, task, time_text
+from bulkreset.store.tables import UtcDateTime, any_task, attempt, batch, is_pending, state_is, task, time_text
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8
@@ -122,8 +138,7 @@ async def _open_attempts(
     batches = await _due_batches(conn, which, now)
     if not batches:
         return []
-    queues = await rows_out(conn, _due_tasks(which, [b.id for b in batches], now, len(slots)))
-    picked = _take_turns(queues, len(slots))
+    picked = await _pick(conn, which, [b.id for b in batches], now, len(slots))
     if not picked:
         return []
     by_id = {b.id: OpenBatch(b.id, b.policy, b.wrapped_key) for b in batches}
@@ -200,15 +215,8 @@ class _Due(NamedTuple):
 
 async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Sequence[Row[Any, Any, Any, Any]]:
     """Return the open batches that have a due task, those that waited longest for a turn first."""
-    has_due = (
-        select(task.c.id)
-        .where(
-            task.c.batch_id == batch.c.id,
-            task.c.label == which.label,
-            is_pending(),
-            task.c.due_at <= now,
-        )
-        .exists()
+    has_due = any_task(
+        task.c.label == which.label, is_pending(), task.c.due_at <= now, along=[task.c.due_at, task.c.id]
     )
     rows = await conn.execute(
         select(batch.c.id, batch.c.policy, batch.c.wrapped_key, batch.c.started_at)
@@ -220,6 +228,9 @@ async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Se
         )
         .order_by(batch.c.id)
         .limit(_BATCHES_AT_ONCE)
+        # Held, so that a pause or a cancel comes before this claim or after it, and never in between. One that
+        # is under way is not waited for: it is about to take the batch away.
+        .with_for_update(of=batch, key_share=True, skip_locked=True)
     )
     batches = rows.all()
     # A claim may be of one slot only, so whose turn is first must move on from claim to claim.
@@ -227,16 +238,33 @@ async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Se
     return list(batches[turn:]) + list(batches[:turn])
 
 
-def _due_tasks(which: Quota, batch_ids: Sequence[int], now: datetime, most: int) -> Select[Any]:
+async def _pick(
+    conn: AsyncConnection, which: Quota, batch_ids: Sequence[int], now: datetime, most: int
+) -> list[list[Any]]:
+    """Return up to `most` due tasks, a batch at a time in turn, held until the transaction ends."""
+    if conn.dialect.name == "sqlite":
+        return _take_turns(await rows_out(conn, due_tasks(which, batch_ids, now, most, _Due._fields)), most)
+    # Chosen first and locked then, by their ids: a lock cannot be had on a union, and inside of a join a LIMIT
+    # with SKIP LOCKED may lock more rows than it returns.
+    chosen = _take_turns(await rows_out(conn, due_tasks(which, batch_ids, now, most, ("id", "batch_id"))), most)
+    locked = await rows_out(
+        conn,
+        select(*(task.c[name] for name in _Due._fields))
+        .where(task.c.id == any_(bindparam("ids", [row[0] for row in chosen], ARRAY(BigInteger()))), is_pending())
+        .order_by(task.c.id)
+        .with_for_update(skip_locked=True, of=task),
+    )
+    held = {row[0]: row for row in locked}
+    return [held[row[0]] for row in chosen if row[0] in held]
+
+
+def due_tasks(
+    which: Quota, batch_ids: Sequence[int], now: datetime, most: int, columns: Sequence[str]
+) -> Select[Any]:
     """Select up to `most` due tasks of each batch, oldest first; each part is one range of the claim index."""
     parts = [
-        select(*(task.c[name] for name in _Due._fields))
-        .where(
-            task.c.batch_id == batch_id,
-            task.c.label == which.label,
-            is_pending(),
-            task.c.due_at <= now,
-        )
+        select(*(task.c[name] for name in columns))
+        .where(task.c.batch_id == batch_id, task.c.label == which.label, is_pending(), task.c.due_at <= now)
         .order_by(task.c.due_at, task.c.id)
         .limit(most)
         .subquery()
@@ -261,18 +289,18 @@ def _take_turns(rows: Sequence[list[Any]], most: int) -> list[list[Any]]:
 _claims = rows_in(
     "claims",
     {
-        "task_id": Integer(),
+        "task_id": BigInteger(),
         "n": Integer(),
         "password_no": Integer(),
         "sealed": Text(),
-        "slot_at": Text(),
-        "lease_until": Text(),
+        "slot_at": UtcDateTime(),
+        "lease_until": UtcDateTime(),
     },
 )
 
 _START_TASKS = (
     update(task)
-    .where(task.c.id == _claims.c.task_id, task.c.state == TaskState.PENDING)
+    .where(task.c.id == _claims.c.task_id, state_is(TaskState.PENDING))
     .values(
         state=TaskState.RUNNING,
         attempt=_claims.c.n,

@@ -1,71 +1,46 @@
 """Bring the tables to this program's revision, from a checkout or from the installed package alike."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import StoreError
-from bulkreset.store.engine import explained
+from bulkreset.store import sqlite
+from bulkreset.store.engine import engine_of, explained
+from bulkreset.store.place import Place, SqlitePlace
 from bulkreset.store.tables import SCHEMA_REVISION, metadata
 
+# Any number will do that nobody else locks: two upgrades at once must come one after the other.
+_UPGRADE_LOCK = 6_184_202_611
 
-def upgrade(url: URL) -> tuple[str | None, str]:
+
+async def upgrade(place: Place) -> tuple[str | None, str]:
     """Run the migrations that are missing, in one transaction; return the revisions before and after.
 
-    The database file is made where there is none, readable by its owner only.
+    A SQLite file is made where there is none, readable by its owner only; at PostgreSQL the database must exist.
     """
-    path = Path(url.database or "")
-    with explained(path):
-        if not path.exists():
-            _make_private(path)
-        engine = create_engine(url, hide_parameters=True)
-
-        @event.listens_for(engine, "connect")
-        def connect(dbapi_connection: Any, _: object) -> None:
-            dbapi_connection.execute("PRAGMA journal_mode = WAL")
-            # The driver would commit before each CREATE; a migration is whole or not at all.
-            dbapi_connection.isolation_level = None
-
-        @event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-        try:
-            with engine.begin() as connection:
-                before = _revision(connection)
-                config = Config()
-                config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                after = _revision(connection)
-        finally:
-            engine.dispose()
-    assert after is not None
-    return before, after
+    if isinstance(place, SqlitePlace):
+        with explained(place):
+            sqlite.make_private(place.path)
+    async with _connected(place, write=True) as conn:
+        if not isinstance(place, SqlitePlace):
+            await conn.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _UPGRADE_LOCK})
+        return await conn.run_sync(_upgrade)
 
 
-def differences(url: URL) -> list[str]:
+async def differences(place: Place) -> list[str]:
     """Say how the tables differ from what this program needs; nothing where they fit."""
-    path = Path(url.database or "")
-    if not path.exists():
-        return [f"there is no database at {path}"]
-    with explained(path):
-        engine = create_engine(url, hide_parameters=True)
-        try:
-            with engine.connect() as connection:
-                found = _revision(connection)
-                if found != SCHEMA_REVISION:
-                    return [f"the tables are at revision {found or 'none'}, not {SCHEMA_REVISION}"]
-                context = MigrationContext.configure(connection, opts={"compare_type": True})
-                return [_describe(change) for change in compare_metadata(context, metadata)]
-        finally:
-            engine.dispose()
+    if isinstance(place, SqlitePlace) and not place.path.exists():
+        return [f"there is no database at {place}"]
+    async with _connected(place, write=False) as conn:
+        return await conn.run_sync(_differences)
 
 
 def scripts() -> Path:
@@ -77,15 +52,42 @@ def scripts() -> Path:
     raise StoreError("the migration scripts are missing from this installation; install bulkreset again")
 
 
+@asynccontextmanager
+async def _connected(place: Place, *, write: bool) -> AsyncIterator[AsyncConnection]:
+    with explained(place):
+        if isinstance(place, SqlitePlace):
+            sqlite.try_open(place.path)
+        engine = engine_of(place)
+        try:
+            async with engine.connect() as conn:
+                await conn.execution_options(bulkreset_write=write)
+                async with conn.begin():
+                    yield conn
+        finally:
+            await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str]:
+    before = _revision(connection)
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    after = _revision(connection)
+    assert after is not None
+    return before, after
+
+
+def _differences(connection: Connection) -> list[str]:
+    found = _revision(connection)
+    if found != SCHEMA_REVISION:
+        return [f"the tables are at revision {found or 'none'}, not {SCHEMA_REVISION}"]
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return [_describe(change) for change in compare_metadata(context, metadata)]
+
+
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def _make_private(path: Path) -> None:
-    try:
-        path.touch(mode=0o600, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the database {path}: {error.strerror}; check the folder") from None
 
 
 def _describe(change: object) -> str:

@@ -1,12 +1,12 @@
 """The quota row of an account's label: taking slots, pausing, halting."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.limits.quota import US, Spacing, free_slots, left_today
@@ -123,10 +123,22 @@ async def take_one(store: Store, which: Quota, spacing: Spacing, window: Window)
         return now, found
 
 
+async def lock_accounts(conn: AsyncConnection, accounts: Collection[str]) -> None:
+    """Hold every quota row of these accounts, in the one order that everybody locks them in."""
+    rows = select(quota.c.label).where(quota.c.account.in_(accounts)).order_by(quota.c.account, quota.c.label)
+    await conn.execute(rows.with_for_update())
+
+
 async def apply(conn: AsyncConnection, now: datetime, pauses: Iterable[Pause], halts: Iterable[Halt]) -> None:
     """Write pauses and halts; the later end wins over an earlier pause, and the first halt's reason stays."""
+    pauses, halts = list(pauses), list(halts)
+    if not pauses and not halts:
+        return
+    found = sorted({pause.quota for pause in pauses} | {halt.quota for halt in halts})
+    for which in found:
+        await _ensure(conn, which, now)
+    await lock_accounts(conn, {which.account for which in found})
     for pause in pauses:
-        await _ensure(conn, pause.quota, now)
         later = or_(quota.c.paused_until.is_(None), quota.c.paused_until < pause.until)
         await conn.execute(
             update(quota)
@@ -134,7 +146,6 @@ async def apply(conn: AsyncConnection, now: datetime, pauses: Iterable[Pause], h
             .values(paused_until=pause.until, pause_reason=pause.reason)
         )
     for halt in halts:
-        await _ensure(conn, halt.quota, now)
         await conn.execute(
             update(quota)
             .where(quota.c.account == halt.quota.account)
@@ -156,11 +167,9 @@ async def halts(conn: AsyncConnection) -> dict[str, str]:
 
 
 async def _ensure(conn: AsyncConnection, which: Quota, now: datetime) -> None:
-    await conn.execute(
-        insert(quota)
-        .values(account=which.account, label=which.label, interval=0, tat=now)
-        .on_conflict_do_nothing()
-    )
+    values = {"account": which.account, "label": which.label, "interval": 0, "tat": now}
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    await conn.execute(insert(quota).values(values).on_conflict_do_nothing())
 
 
 def _used_today(row: Row[Any], now: datetime) -> int:

@@ -7,14 +7,15 @@ a result too, with outcome `released`. What no result will come for, because its
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Integer, Text, bindparam, case, func, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, or_, select, update
 
 from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
 from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
+from bulkreset.store.locks import lock_tasks
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, attempt, batch, is_running, task, time_text
+from bulkreset.store.tables import UtcDateTime, attempt, batch, is_running, state_is, task, time_text
 
 UNCLEAR_LIMIT: Final = 20
 """After so many attempts whose end is not known a task fails, with outcome `unknown`."""
@@ -52,13 +53,7 @@ async def record(store: Store, ledger: Ledger) -> int:
     async with store.write() as conn:
         now = await store.now(conn)
         await quotas.apply(conn, now, ledger.pauses, ledger.halts)
-        moved = 0
-        if ledger.closings:
-            rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
-            parameters = {"closings": as_json(rows)}
-            await conn.execute(_CLOSE_ATTEMPTS, parameters)
-            moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
-        for batch_id, reason in ledger.batch_halts.items():
+        for batch_id, reason in sorted(ledger.batch_halts.items()):
             halted = await conn.execute(
                 update(batch)
                 .where(batch.c.id == batch_id, batch.c.state == BatchState.OPEN)
@@ -66,6 +61,13 @@ async def record(store: Store, ledger: Ledger) -> int:
             )
             if halted.rowcount:
                 await audit.append(conn, batch_id, at=now, actor="runner", kind="halted", reason=reason)
+        moved = 0
+        if ledger.closings:
+            rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
+            parameters = {"closings": as_json(rows)}
+            await lock_tasks(conn, task.c.id.in_(select(_closings.c.task_id)), parameters)
+            await conn.execute(_CLOSE_ATTEMPTS, parameters)
+            moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
         return moved
 
 
@@ -80,8 +82,9 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
         if not all_running:
             gone = gone.where(task.c.lease_until < now)
-        # In the order of the lease index; the locks are taken by id below.
-        rows = sorted(await rows_out(conn, gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE)))
+        # In the order of the lease index. A row that another worker holds is being rescued or recorded just now.
+        gone = gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE).with_for_update(skip_locked=True)
+        rows = sorted(await rows_out(conn, gone))
         if not rows:
             return 0
         parameters = {
@@ -119,28 +122,28 @@ def _closing_row(closing: Closing) -> dict[str, Any]:
     }
 
 
-_gone = rows_in("gone", {"task_id": Integer(), "n": Integer()})
+_gone = rows_in("gone", {"task_id": BigInteger(), "n": Integer()})
 _closings = rows_in(
     "closings",
     {
-        "task_id": Integer(),
+        "task_id": BigInteger(),
         "n": Integer(),
         "outcome": Text(),
         "http_status": Integer(),
         "code": Text(),
         "message": Text(),
         "request_id": Text(),
-        "sent_at": Text(),
-        "closed_at": Text(),
+        "sent_at": UtcDateTime(),
+        "closed_at": UtcDateTime(),
         "latency_ms": Integer(),
         "state": Text(),
-        "due_at": Text(),
+        "due_at": UtcDateTime(),
         "keep_password": Boolean(),
         "tries": Integer(),
         "unclear": Integer(),
         "renewals": Integer(),
         "maybe_landed": Boolean(),
-        "finished_at": Text(),
+        "finished_at": UtcDateTime(),
     },
 )
 
@@ -175,7 +178,7 @@ _MOVE_TASKS = (
         task.c.id == _closings.c.task_id,
         # The fence: a task that was rescued and claimed again since has a later attempt.
         task.c.attempt == _closings.c.n,
-        task.c.state == TaskState.RUNNING,
+        state_is(TaskState.RUNNING),
     )
     .values(
         {
@@ -215,7 +218,7 @@ _gives_up = task.c.unclear + 1 >= UNCLEAR_LIMIT
 
 _RESCUE_TASKS = (
     update(task)
-    .where(task.c.id == _gone.c.task_id, task.c.attempt == _gone.c.n, task.c.state == TaskState.RUNNING)
+    .where(task.c.id == _gone.c.task_id, task.c.attempt == _gone.c.n, state_is(TaskState.RUNNING))
     .values(
         state=case((_gives_up, TaskState.FAILED), else_=TaskState.PENDING),
         outcome=Outcome.UNKNOWN,

@@ -1,5 +1,6 @@
 """The tables, alike on SQLite and PostgreSQL: times are UTC, states are text with a CHECK."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     Dialect,
     Double,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     Text,
     TextClause,
     UniqueConstraint,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -29,7 +32,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -87,6 +90,9 @@ metadata = MetaData(
 # SQLite gives only an INTEGER key the row id; it is 64 bits wide there all the same.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
+# Compared by bytes on both databases: a roster's order must not hang on the language of the server.
+_Ref = Text().with_variant(Text(collation="C"), "postgresql")
+
 quota = Table(
     "quota",
     metadata,
@@ -138,7 +144,7 @@ task = Table(
     Column("batch_id", _Id, ForeignKey("batch.id"), nullable=False),
     Column("account", Text, nullable=False),
     Column("label", Text, nullable=False),
-    Column("user_ref", Text, nullable=False),  # what the provider's API takes; unique in the roster
+    Column("user_ref", _Ref, nullable=False),  # what the provider's API takes; unique in the roster
     Column("display", Text, nullable=False),  # what a person knows the user by
     Column("action", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -206,6 +212,30 @@ def is_running(of: FromClause = task) -> TextClause:
     return text(f"{of.description}.{_RUNNING}")
 
 
+def state_is(state: TaskState) -> ColumnElement[bool]:
+    """Whether a task that is found by its id has this state, whatever indexes there are on states.
+
+    PostgreSQL believes that hardly any task is running, for it counts now and then only: given the plain
+    condition it walks all that are, once for each id.
+    """
+    return task.c.state.concat("") == state
+
+
+def any_task(*which: ColumnElement[bool] | TextClause, along: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+    """Whether the batch of the statement around has such a task; `along` are the columns of the index to use.
+
+    Not EXISTS, out of which PostgreSQL makes a join: it gathers all such tasks to find one of each batch. And
+    without an order it reads the table from its start, where the finished ones are, for the first that fits.
+    """
+    first = select(task.c.id).where(task.c.batch_id == batch.c.id, *which).order_by(*along).limit(1)
+    return first.scalar_subquery().is_not(None)
+
+
+def any_in_state(state: TaskState) -> ColumnElement[bool]:
+    """Whether the batch of the statement around has a task in this state."""
+    return any_task(task.c.state == state, along=[task.c.outcome])
+
+
 attempt = Table(
     "attempt",
     metadata,
@@ -224,6 +254,8 @@ attempt = Table(
     Column("request_id", Text),  # the provider's own, for its support
     Column("latency_ms", Integer),
     _one_of("outcome", Outcome),
+    # What was sent lately; rows come in this order, so a few words a page of them are enough at PostgreSQL.
+    Index("ix_attempt_opened_at", "opened_at", postgresql_using="brin"),
     sqlite_with_rowid=False,
 )
 
@@ -238,6 +270,17 @@ event = Table(
     Column("detail", Text, nullable=False),  # JSON
     Column("prev_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
+)
+
+# Told by each worker about itself, for people to see. Nothing is decided by it: leases are what counts.
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
 )
 
 ORDER_STATES: Final = ("draft", "ready", "accepted", "refused")
@@ -255,6 +298,7 @@ batch_request = Table(
     Column("state", Text, nullable=False, server_default="draft"),
     Column("batch_id", _Id, ForeignKey("batch.id")),
     Column("message", Text),
+    Column("taken_until", UtcDateTime),  # a worker is at it until then; another may try after
     _one_of("state", ORDER_STATES),
     Index("ix_batch_request_state", "state"),
     sqlite_autoincrement=True,

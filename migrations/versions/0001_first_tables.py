@@ -101,7 +101,7 @@ def upgrade() -> None:
         sa.Column("batch_id", _id(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("label", sa.Text(), nullable=False),
-        sa.Column("user_ref", sa.Text(), nullable=False),
+        sa.Column("user_ref", _ref(), nullable=False),
         sa.Column("display", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -181,6 +181,10 @@ def downgrade() -> None:
 
 def _id() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _ref() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def _time() -> UtcDateTime:

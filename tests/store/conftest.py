@@ -4,14 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bulkreset.config import DatabaseSettings
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims
 from bulkreset.store.batches import NewBatch, RosterEntry
-from bulkreset.store.engine import open_store, sync_url
+from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
+from bulkreset.store.place import place_of
 from bulkreset.store.quotas import Window
 
 QUOTA = Quota("zoom", "medium")
@@ -49,9 +51,11 @@ def hand():
 
 
 @pytest.fixture
-async def store(tmp_path, hand):
-    upgrade(sync_url("sqlite:///t.db", tmp_path))
-    store = await open_store("sqlite:///t.db", tmp_path, clock=hand)
+async def store(tmp_path, hand, database_url):
+    """A store under a clock of ours; every test that uses it runs on both databases."""
+    settings = DatabaseSettings(url=database_url)
+    await upgrade(place_of(settings, tmp_path))
+    store = await open_store(settings, tmp_path, clock=hand)
     yield store
     await store.close()
 

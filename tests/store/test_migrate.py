@@ -1,21 +1,28 @@
 """The tables: made from the package, checked for drift, refused when behind."""
 
+import asyncio
 import sqlite3
 from stat import S_IMODE
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
+from bulkreset.config import DatabaseSettings
 from bulkreset.errors import ConfigError, SchemaBehind, StoreError
-from bulkreset.store.engine import open_store, runner_lock, sync_url
+from bulkreset.store.engine import engine_of, open_store, runner_lock
 from bulkreset.store.migrate import differences, scripts, upgrade
+from bulkreset.store.place import place_of
 from bulkreset.store.tables import SCHEMA_REVISION
+
+SQLITE = DatabaseSettings(url="sqlite:///t.db")
 
 
 @pytest.fixture
-def url(tmp_path):
-    return sync_url("sqlite:///t.db", tmp_path)
+def place(tmp_path):
+    return place_of(SQLITE, tmp_path)
 
 
 def test_the_newest_migration_is_the_one_that_the_program_needs():
@@ -25,19 +32,52 @@ def test_the_newest_migration_is_the_one_that_the_program_needs():
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
 
 
-def test_an_upgrade_makes_exactly_the_tables_of_the_code(url):
+@pytest.fixture(params=["sqlite", "postgresql"])
+def anywhere(request, place):
+    """An empty place at either database."""
+    if request.param == "sqlite":
+        return place
+    url = request.getfixturevalue("postgres_server").fresh(tables=False)
+    return place_of(DatabaseSettings(url=url), place.path.parent)
+
+
+async def test_an_upgrade_makes_exactly_the_tables_of_the_code(anywhere):
     """After an upgrade nothing differs; a second one changes nothing."""
-    assert upgrade(url) == (None, SCHEMA_REVISION)
-    assert differences(url) == []
-    assert upgrade(url) == (SCHEMA_REVISION, SCHEMA_REVISION)
+    assert await upgrade(anywhere) == (None, SCHEMA_REVISION)
+    assert await differences(anywhere) == []
+    assert await upgrade(anywhere) == (SCHEMA_REVISION, SCHEMA_REVISION)
 
 
-def test_the_database_is_readable_by_its_owner_only(url):
+async def test_two_upgrades_at_once_make_the_tables_once(postgres_server, tmp_path):
+    """Several hosts may be set up at the same moment."""
+    anywhere = place_of(DatabaseSettings(url=postgres_server.fresh(tables=False)), tmp_path)
+    found = await asyncio.gather(upgrade(anywhere), upgrade(anywhere), upgrade(anywhere))
+    assert sorted(found, key=str) == [(SCHEMA_REVISION, SCHEMA_REVISION)] * 2 + [(None, SCHEMA_REVISION)]
+
+
+async def test_every_migration_can_be_undone(anywhere):
+    """Down to nothing and up again leaves exactly the tables of the code."""
+    await upgrade(anywhere)
+    async with engine_of(anywhere).connect() as conn:
+        await conn.execution_options(bulkreset_write=True)
+        async with conn.begin():
+            await conn.run_sync(_downgrade)
+    await conn.engine.dispose()
+    assert await upgrade(anywhere) == (None, SCHEMA_REVISION)
+    assert await differences(anywhere) == []
+
+
+def _downgrade(connection):
+    config = Config()
+    config.set_main_option("script_location", str(scripts()))
+    config.attributes["connection"] = connection
+    command.downgrade(config, "base")
+
+
+async def test_the_database_is_readable_by_its_owner_only(place):
     """A new file has mode 0600."""
-    upgrade(url)
-    from pathlib import Path
-
-    assert S_IMODE(Path(url.database).stat().st_mode) == 0o600
+    await upgrade(place)
+    assert S_IMODE(place.path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
@@ -48,35 +88,36 @@ def test_the_database_is_readable_by_its_owner_only(url):
         ("DROP TABLE batch_request_user", "batch_request_user"),
     ],
 )
-def test_drift_is_found_and_named(url, change, named):
+async def test_drift_is_found_and_named(anywhere, change, named):
     """A column more, an index less, a table gone: each is named."""
-    upgrade(url)
-    with sqlite3.connect(url.database) as connection:
-        connection.execute(change)
-    connection.close()
-    assert any(named in line for line in differences(url))
+    await upgrade(anywhere)
+    engine = engine_of(anywhere)
+    async with engine.begin() as conn:
+        await conn.execute(text(change))
+    await engine.dispose()
+    assert any(named in line for line in await differences(anywhere))
 
 
 async def test_a_database_that_is_behind_is_refused_with_what_to_run(tmp_path):
     """No file, an empty file and an older revision each say `bulkreset db upgrade`."""
     with pytest.raises(SchemaBehind, match="bulkreset db upgrade"):
-        await open_store("sqlite:///t.db", tmp_path)
+        await open_store(SQLITE, tmp_path)
     (tmp_path / "t.db").touch()
     with pytest.raises(SchemaBehind, match="bulkreset db upgrade"):
-        await open_store("sqlite:///t.db", tmp_path)
-    upgrade(sync_url("sqlite:///t.db", tmp_path))
+        await open_store(SQLITE, tmp_path)
+    await upgrade(place_of(SQLITE, tmp_path))
     with sqlite3.connect(tmp_path / "t.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
     connection.close()
     with pytest.raises(SchemaBehind, match="revision 0000"):
-        await open_store("sqlite:///t.db", tmp_path)
+        await open_store(SQLITE, tmp_path)
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path):
     """Something else under that name is named, not a traceback."""
     (tmp_path / "t.db").write_text("this is a text file, and a long enough one to be read as a header" * 20)
     with pytest.raises(StoreError, match="not a SQLite database"):
-        await open_store("sqlite:///t.db", tmp_path)
+        await open_store(SQLITE, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +126,15 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path):
 def test_a_url_that_cannot_be_used_is_refused(tmp_path, url):
     """Only a file is a database here."""
     with pytest.raises(ConfigError, match=r"database\.url"):
-        sync_url(url, tmp_path)
+        place_of(DatabaseSettings(url=url), tmp_path)
 
 
 async def test_one_runner_at_a_time_holds_a_file(tmp_path):
     """The second lock is refused while the first is held, and given after."""
     from bulkreset.errors import RunnerActive
 
-    upgrade(sync_url("sqlite:///t.db", tmp_path))
-    store = await open_store("sqlite:///t.db", tmp_path)
+    await upgrade(place_of(SQLITE, tmp_path))
+    store = await open_store(SQLITE, tmp_path)
     try:
         with runner_lock(store), pytest.raises(RunnerActive), runner_lock(store):
             pass

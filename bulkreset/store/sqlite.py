@@ -1,0 +1,113 @@
+"""SQLite: how the file is opened, how one runner holds it, and what its errors mean."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from bulkreset.errors import RunnerActive, SchemaBehind, StoreError
+
+# UPDATE … FROM and the JSON functions, which one-statement claims and records are made of.
+_OLDEST: Final = (3, 38, 0)
+# Longer than a roster of 1,000,000 users takes to be written, which is one transaction.
+_BUSY_TIMEOUT_S: Final = 60
+
+
+def sqlite_engine(path: Path) -> AsyncEngine:
+    """Return an engine for the file. Raises StoreError where this Python's SQLite is too old."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise StoreError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}, and 3.38 or newer is needed; use a newer Python"
+        )
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        # A statement's parameters may be sealed passwords or people's addresses: never in an error or a log.
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(dbapi_connection: Any, _: Any) -> None:
+        # SQLAlchemy alone decides when a transaction begins; the driver must not open one of its own.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        # FULL: a commit is on the disk before a call may leave.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = FILE"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(conn: Connection) -> None:
+        writes = conn.get_execution_options().get("bulkreset_write", False)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def try_open(path: Path) -> None:
+    """Open the file once, here: a path that is no file must not be met first in the driver's own thread.
+
+    Raises SchemaBehind where there is none, and sqlite3.Error.
+    """
+    if not path.exists():
+        raise SchemaBehind(f"there is no database at {path}; make it with `bulkreset db upgrade`")
+    sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True).close()
+
+
+def make_private(path: Path) -> None:
+    """Make the file where there is none, readable by its owner only. Raises StoreError."""
+    try:
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the database {path}: {error.strerror}; check the folder") from None
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold the file's runner lock; the system gives it back however the process ends.
+
+    Raises RunnerActive where another process holds it.
+    """
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot open the lock file {lock_path}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunnerActive(
+                f"another runner is at work on {path}; it takes up new batches by itself: nothing to do"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def explain(said: str, path: Path) -> str:
+    """Say in one line what the driver's words mean and what to do."""
+    where = f"the database {path}"
+    for sign, text in _ADVICE.items():
+        if sign in said.lower():
+            return f"{where} {text}"
+    return f"{where} refused a statement: {said.splitlines()[0][:200]}"
+
+
+_ADVICE: Final = {
+    "readonly": "is read-only; give this user write permission to the file and its folder",
+    "unable to open": "cannot be opened; check the path and its permissions",
+    "disk is full": "cannot grow: the disk is full; free some space and try again",
+    "database is locked": "stayed locked by another process; try again when that has finished",
+    "malformed": "is damaged; restore it from a backup",
+    "not a database": "is not a SQLite database; check database.url",
+    "no such table": "has no such tables; run `bulkreset db upgrade`",
+    "disk i/o": "cannot be read or written: the disk reports an error",
+}
