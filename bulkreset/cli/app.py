@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
-from bulkreset.cli import account, batch, database, demo, report, run, sandbox, setup
+from bulkreset.cli import account, batch, database, demo, report, run, sandbox, setup, status
 from bulkreset.cli.context import Invocation
 from bulkreset.errors import BulkresetError
 
@@ -61,6 +61,7 @@ app.command("check")(account.check)
 app.command("own-password")(account.own_password)
 app.add_typer(batch.app, name="batch")
 app.command("run")(run.run)
+app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)

@@ -1,6 +1,7 @@
 """Writes results, batched, for as long as it takes: a result that cannot be saved now is kept and tried again."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,7 +18,8 @@ GATHER_S: Final = 0.1
 _ENOUGH: Final = 250
 _MOST_AT_ONCE: Final = 1_000
 _WAITING_LIMIT: Final = 5_000
-_RETRY_CEILING_S: Final = 5.0
+# Well below the steady while after which others take our claims for lost.
+_RETRY_CEILING_S: Final = 2.0
 
 
 class Recorder:
@@ -122,7 +124,8 @@ class Recorder:
                 if not self._failing:
                     logger().error("results cannot be saved", reason=str(error), waiting=len(ledger.closings))
                 self._failing = True
-                await self._sleep(wait)
+                # Spread out, so that a database that comes back is not met by all workers at once.
+                await self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
                 wait = min(wait * 2, _RETRY_CEILING_S)
             else:
                 if self._failing:

@@ -1,7 +1,8 @@
 """The running process: one lane for each quota with work, one recorder, and the chores in between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -17,7 +18,7 @@ from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, claims, results, workers
 from bulkreset.store.engine import Store
 
 SOON: Final = timedelta(minutes=1)
@@ -27,7 +28,8 @@ _ONCE_POLL_S: Final = 0.2
 _ERRANDS_S: Final = 0.5
 # How long results may take to be saved when the run ends.
 _FLUSH_BOUND_S: Final = 30.0
-# After an outage of the database, results that wait in memory are saved first: a rescue would call them unknown.
+# After an outage of the database, results that wait in some worker's memory are saved first: a rescue would call
+# them unknown. A worker that has just started cannot know of an outage.
 _STEADY_S: Final = 5.0
 
 Chore = Callable[[], Awaitable[object]]
@@ -84,6 +86,8 @@ class Worker:
         self._errands: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
         self._rescue_from = 0.0
+        self._told_at = 0.0
+        self._sent = 0  # by lanes that have ended
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
         self._started_at = monotonic()
@@ -97,7 +101,7 @@ class Worker:
     @property
     def sent(self) -> int:
         """How many calls left so far."""
-        return sum(lane.sent for lane in self._lanes.values())
+        return self._sent + sum(lane.sent for lane in self._lanes.values())
 
     @property
     def lanes(self) -> list[Lane]:
@@ -116,6 +120,10 @@ class Worker:
             # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
             while await results.rescue(self._store, all_running=True):
                 pass
+        else:
+            self._rescue_from = monotonic() + _STEADY_S
+        await workers.arrive(self._store, self._context.worker)
+        self._told_at = monotonic()
         self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
         try:
             await self._poll(first=True)
@@ -145,6 +153,9 @@ class Worker:
                 await results.rescue(self._store)
             await self._run_errands()
             self._finished.update(await batches.finish(self._store))
+            if monotonic() - self._told_at > workers.TOLD_EVERY.total_seconds():
+                await workers.tell(self._store, self._context.worker)
+                self._told_at = monotonic()
             async with self._store.read() as conn:
                 accounts = await batches.open_accounts(conn)
         except StoreError as error:
@@ -153,10 +164,21 @@ class Worker:
             logger().error("the database is away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
             return
+        await self._close_lanes(set(accounts))
         at_work = {which.account for which in self._lanes}
         for account in accounts:
             if self._wanted(account) and account not in at_work and account not in self._unusable:
                 self._open_lane(account, first=first)
+
+    async def _close_lanes(self, still_open: Collection[str]) -> None:
+        """End the lanes whose account has no open batch any more: each costs a claim every poll."""
+        for which, lane in list(self._lanes.items()):
+            if which.account not in still_open and lane.idle:
+                lane.stop()
+                await self._loops.pop(which)
+                del self._lanes[which]
+                self._sent += lane.sent
+                self._finished |= lane.touched
 
     @property
     def _essential(self) -> "list[asyncio.Task[None]]":
@@ -212,6 +234,11 @@ class Worker:
                 due_at = await claims.next_due(conn, which)
                 if due_at is not None and due_at <= soon:
                     return False
+            if not self._store.exclusive:
+                # What another worker has claimed is due again when it is lost.
+                ends_at = await claims.next_lease_end(conn, {which.account for which in self._lanes})
+                if ends_at is not None and ends_at <= soon:
+                    return False
         # A claim that began meanwhile has taken its tasks out of what was just read.
         return self._activity() == seen
 
@@ -249,6 +276,8 @@ class Worker:
             )
         recording.result()
         self._finished.update(await batches.finish(self._store))
+        with contextlib.suppress(StoreError):  # all is saved; that we said goodbye changes nothing
+            await workers.tell(self._store, self._context.worker, ends=True)
 
     async def _check_keys(self) -> None:
         for batch_id, wrapped in await batches.wrapped_keys(self._store):

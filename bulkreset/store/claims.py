@@ -4,7 +4,7 @@ After a crash the table knows every call that may have gone out, because its att
 Locks are taken in one order, here and everywhere: quota rows, then batch rows, then task rows, each by their key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
@@ -38,7 +38,17 @@ from bulkreset.store import audit, quotas
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Offer, Window
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, any_task, attempt, batch, is_pending, state_is, task, time_text
+from bulkreset.store.tables import (
+    UtcDateTime,
+    any_task,
+    attempt,
+    batch,
+    is_pending,
+    is_running,
+    state_is,
+    task,
+    time_text,
+)
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8
@@ -123,6 +133,13 @@ async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
     )
     times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
     return min(times, default=None)
+
+
+async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:
+    """Return when the first lease at these accounts ends; None where no task is running there."""
+    first = select(func.min(task.c.lease_until)).where(is_running(), task.c.account.in_(accounts))
+    ends: datetime | None = (await conn.execute(first)).scalar_one()
+    return ends
 
 
 async def _open_attempts(
