@@ -1,25 +1,32 @@
 """A throw-away folder as `bulkreset init` makes it, with one Zoom account at a server on loopback."""
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from sqlite3 import connect
 from typing import Any, Final
 from urllib.request import urlopen
 
+from benchmarks.cluster import Cluster, execute, fetch
 from benchmarks.processes import Ended, python, run, serving
 
 TENANT: Final = "zoom"
+SQLITE: Final = "sqlite:///bulkreset.db"
 _SECRET: Final = "sandbox-client-secret"
 
 _CONFIG: Final = """\
 [database]
-url = "sqlite:///bulkreset.db"
+url = "{database}"
 
 [passwords]
 key = {{ file = "bulkreset.key" }}
+
+[runner]
+concurrency = {concurrency}
 
 [accounts.zoom]
 provider = "zoom"
@@ -32,28 +39,35 @@ api_url = "{url}/v2"
 oauth_url = "{url}/oauth/token"
 """
 
-_NOW: Final = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-_FINISH_TASKS: Final = f"""
-UPDATE task SET state = 'succeeded', outcome = 'ok', attempt = 1, password_no = 1, finished_at = {_NOW}
-WHERE id <= :last
+_FINISH_TASKS: Final = """
+UPDATE task SET state = 'succeeded', outcome = 'ok', attempt = 1, password_no = 1, finished_at = due_at
+WHERE id <= {last}
 """
-_FINISH_ATTEMPTS: Final = f"""
+_FINISH_ATTEMPTS: Final = """
 INSERT INTO attempt (task_id, n, worker, password_no, slot_at, opened_at, sent_at, closed_at, outcome, http_status,
                      latency_ms)
-SELECT id, 1, 'benchmark', 1, {_NOW}, {_NOW}, {_NOW}, {_NOW}, 'ok', 204, 12 FROM task WHERE id <= :last
+SELECT id, 1, 'benchmark', 1, due_at, due_at, due_at, due_at, 'ok', 204, 12 FROM task WHERE id <= {last}
 """
+# What goes on while a batch is worked on, and may not have come round yet after statements as large as these.
+_UPKEEP: Final = ("VACUUM ANALYZE task", "VACUUM ANALYZE attempt")
 
 
 class Installation:
-    """The folder and the commands run in it, each as its own process; `url` is the tenant's."""
+    """The folder and the commands run in it, each as its own process; `url` is the tenant's.
 
-    def __init__(self, folder: Path, url: str, rate: float) -> None:
+    The database is the embedded default, or the one of `database_url`.
+    """
+
+    def __init__(
+        self, folder: Path, url: str, rate: float, database_url: str = SQLITE, *, concurrency: int = 500
+    ) -> None:
         self.config = folder / "config.toml"
-        self.database = folder / "bulkreset.db"
+        self._database_url = database_url
+        self._file = folder / "bulkreset.db"
         secret = folder / "zoom.secret"
         secret.touch(mode=0o600)
         secret.write_text(_SECRET)
-        self.config.write_text(_CONFIG.format(url=url, rate=rate))
+        self.config.write_text(_CONFIG.format(url=url, rate=rate, database=database_url, concurrency=concurrency))
         run(python("-m", "bulkreset", "init", folder), within_s=60)
 
     def command(
@@ -76,17 +90,34 @@ class Installation:
         return self.command("run", "--once", "--json", within_s=within_s, meanwhile=meanwhile)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask the database file directly."""
-        with closing(connect(self.database)) as connection:
+        """Ask the database directly."""
+        if self._database_url != SQLITE:
+            return asyncio.run(fetch(self._database_url, sql))
+        with closing(connect(self._file)) as connection:
             return connection.execute(sql).fetchall()
 
-    def finish_first(self, count: int) -> None:
+    def finish_first(self, tasks: int) -> None:
         """Make the first tasks of the table look as a run would leave them: done, with an attempt each."""
-        with closing(connect(self.database)) as connection, connection:
-            connection.execute(_FINISH_TASKS, {"last": count})
-            connection.execute(_FINISH_ATTEMPTS, {"last": count})
-        with closing(connect(self.database)) as connection:
+        statements = [statement.format(last=tasks) for statement in (_FINISH_TASKS, _FINISH_ATTEMPTS)]
+        if self._database_url != SQLITE:
+            asyncio.run(execute(self._database_url, *statements, *_UPKEEP))
+            return
+        with closing(connect(self._file)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+        with closing(connect(self._file)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def databases(kind: str) -> Iterator[Callable[[], str]]:
+    """Yield what gives the address of a new, empty database: `SQLite` or `PostgreSQL`, both durable."""
+    if kind == "SQLite":
+        yield lambda: SQLITE
+        return
+    names = count(1)
+    with Cluster(durable=True) as cluster:
+        yield lambda: cluster.create(f"benchmark_{next(names)}")
 
 
 @contextmanager
@@ -120,10 +151,10 @@ def pace(sandbox_url: str) -> dict[str, Any]:
     return found
 
 
-def write_roster(path: Path, count: int) -> Path:
+def write_roster(path: Path, users: int) -> Path:
     """Write the addresses of the sandbox's generated users, one a line, in no helpful order."""
     # A step that shares no factor with the count visits every user once, far from the one before.
-    step = 7_919 if count % 7_919 else 7_907
+    step = 7_919 if users % 7_919 else 7_907
     with path.open("w", encoding="ascii") as file:
-        file.writelines(f"user{index * step % count + 1:05d}@example.com\n" for index in range(count))
+        file.writelines(f"user{index * step % users + 1:05d}@example.com\n" for index in range(users))
     return path

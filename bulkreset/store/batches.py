@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Insert,
     Row,
     Text,
     and_,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     or_,
     select,
     text,
@@ -113,9 +115,12 @@ async def create(
     batch_id = int(created.inserted_primary_key[0])
     written = 0
     common = {"batch_id": batch_id, "account": order.account, "label": order.label, "now": now}
+    # Most often nothing else is open at the account, and then no user need be looked up. It stays so: orders wait.
+    beside_others = (await conn.execute(_ANY_ACTIVE, {"account": order.account})).first() is not None
+    statement = _INSERT_BESIDE_OTHERS if beside_others else _INSERT_ALONE
     async for entries in roster:
-        rows = await asyncio.to_thread(_roster_json, entries)
-        written += (await conn.execute(_INSERT_TASKS, {"roster": rows, **common})).rowcount
+        rows = await asyncio.to_thread(as_json, entries)
+        written += (await conn.execute(statement, {"roster": rows, **common})).rowcount
     if written != order.total:
         raise InputError(f"the roster changed while it was written: {written} rows instead of {order.total}")
     await audit.append(
@@ -354,10 +359,6 @@ async def wrapped_keys(store: Store) -> list[tuple[int, str]]:
         return [(row.id, row.wrapped_key) for row in rows]
 
 
-def _roster_json(entries: Sequence[RosterEntry]) -> str:
-    return as_json(entries)
-
-
 async def _change(
     store: Store, batch_id: int, actor: str, kind: str, allowed: set[BatchState], **values: Any
 ) -> None:
@@ -414,53 +415,53 @@ def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int]) -> B
 
 _roster = rows_in("roster", {"user_ref": Text(), "display": Text(), "resolved": Boolean()})
 _other = task.alias("other")
-_taken = _other.c.id.is_not(None)
 
-_INSERT_TASKS = insert(task).from_select(
-    [
-        "batch_id",
-        "account",
-        "label",
-        "user_ref",
-        "display",
-        "action",
-        "due_at",
-        "state",
-        "outcome",
-        "message",
-        "finished_at",
-    ],
-    select(
-        bindparam("batch_id", type_=BigInteger()),
-        bindparam("account", type_=Text()),
-        bindparam("label", type_=Text()),
-        _roster.c.user_ref,
-        _roster.c.display,
-        literal(Action.SET_PASSWORD, Text()),
-        bindparam("now", type_=UtcDateTime()),
-        case(
-            (~_roster.c.resolved, TaskState.FAILED.value),
-            (_taken, TaskState.SKIPPED.value),
-            else_=TaskState.PENDING.value,
-        ),
-        case((~_roster.c.resolved, Outcome.USER_NOT_FOUND.value)),
-        case(
-            (~_roster.c.resolved, "the account's listing has no user with this address"),
-            (_taken, literal("already open in batch ", Text()).concat(cast(_other.c.batch_id, Text()))),
-        ),
-        case((or_(~_roster.c.resolved, _taken), bindparam("now", type_=UtcDateTime()))),
-    ).select_from(
-        _roster.outerjoin(
-            _other,
-            and_(
-                _other.c.account == bindparam("account", type_=Text()),
-                _other.c.user_ref == _roster.c.user_ref,
-                _other.c.action == Action.SET_PASSWORD,
-                is_active(_other),
-            ),
-        )
-    ),
+_ANY_ACTIVE = (
+    select(task.c.id)
+    .where(task.c.account == bindparam("account", type_=Text()), is_active())
+    .order_by(task.c.account, task.c.user_ref)
+    .limit(1)
 )
+
+
+def _insert_tasks(taken_in: ColumnElement[int | None]) -> Insert:
+    """Write a chunk of a roster; `taken_in` is the batch where the user's task is open already."""
+    resolved, taken = _roster.c.resolved, taken_in.is_not(None)
+    now = bindparam("now", type_=UtcDateTime())
+    values: dict[str, ColumnElement[Any]] = {
+        "batch_id": bindparam("batch_id", type_=BigInteger()),
+        "account": bindparam("account", type_=Text()),
+        "label": bindparam("label", type_=Text()),
+        "user_ref": _roster.c.user_ref,
+        "display": _roster.c.display,
+        "action": literal(Action.SET_PASSWORD, Text()),
+        "due_at": now,
+        "state": case(
+            (~resolved, TaskState.FAILED.value), (taken, TaskState.SKIPPED.value), else_=TaskState.PENDING.value
+        ),
+        "outcome": case((~resolved, Outcome.USER_NOT_FOUND.value)),
+        "message": case(
+            (~resolved, "the account's listing has no user with this address"),
+            (taken, literal("already open in batch ", Text()).concat(cast(taken_in, Text()))),
+        ),
+        "finished_at": case((or_(~resolved, taken), now)),
+    }
+    return insert(task).from_select(list(values), select(*values.values()).select_from(_roster))
+
+
+# A search for each user, not a join: PostgreSQL would gather all open tasks anew for every chunk.
+_INSERT_BESIDE_OTHERS = _insert_tasks(
+    select(_other.c.batch_id)
+    .where(
+        _other.c.account == bindparam("account", type_=Text()),
+        _other.c.user_ref == _roster.c.user_ref,
+        _other.c.action == Action.SET_PASSWORD,
+        is_active(_other),
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+_INSERT_ALONE = _insert_tasks(cast(null(), BigInteger()))
 
 _active_task = or_(any_in_state(TaskState.PENDING), any_in_state(TaskState.RUNNING))
 
