@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from faultkinds import FAULTS
 from installation import Installation, calls_reach, check_books
 
 from bulkreset.sandbox import Sandbox, generated_user, parse_rule
@@ -22,18 +23,6 @@ KILLS = int(os.environ.get("BULKRESET_CHAOS_KILLS", "50"))
 SEED = int(os.environ.get("BULKRESET_CHAOS_SEED", "0")) or random.randrange(1, 10**6)
 USERS = 1_500
 KINDS = {"admin": 10, "sso": 10, "pending": 5, "missing": 5}
-FAULTS = [
-    {"kind": "5xx", "status": 500, "share": 0.025},
-    {"kind": "5xx", "status": 502, "share": 0.025, "applied": True},
-    {"kind": "slow", "seconds": 0.3, "share": 0.05},
-    {"kind": "hang", "share": 0.025},
-    {"kind": "hang", "share": 0.025, "applied": True},
-    {"kind": "apply_drop", "share": 0.05},
-    {"kind": "reset", "share": 0.05},
-    {"kind": "malformed", "share": 0.05},
-    {"kind": "malformed_error", "share": 0.05},
-    {"kind": "wrong_type", "share": 0.05},
-]
 
 
 @pytest.fixture
