@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import limit, million, readme, startup, uncapped
+from benchmarks import crash, limit, million, readme, rivals, startup, uncapped
 from benchmarks.machine import describe
 from benchmarks.measure import Measure, number
 from benchmarks.processes import RunFailed
@@ -21,12 +21,16 @@ RESULTS: Final = Path(__file__).resolve().parent / "results" / "sqlite.csv"
 
 BENCHMARKS: Final[dict[str, Callable[..., list[Measure]]]] = {
     "help": startup.help_text,
-    "limit-20": partial(limit.limit, 20),
-    "limit-60": partial(limit.limit, 60),
+    "limit-20": partial(limit.limit, limit.Strict("zoom", 20, users=600)),
+    "limit-60": partial(limit.limit, limit.Strict("zoom", 60, users=1_200)),
+    "limit-700": partial(limit.limit, limit.Strict("zendesk", 700, users=900)),
     "cpu": limit.cpu,
     "uncapped": uncapped.against_sandbox,
     "uncapped-204": uncapped.against_answerer,
+    "queues": partial(rivals.queues, uncapped.reset),
+    "recovery": crash.recovery,
     "import": million.intake,
+    "run": million.working,
     "report": million.report,
     "queue": million.queue,
 }

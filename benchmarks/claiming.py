@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+from benchmarks.installation import TENANT
 from bulkreset.cli.context import master_key
 from bulkreset.config import load
 from bulkreset.limits.quota import Spacing
@@ -24,7 +25,7 @@ from bulkreset.store.engine import Store, open_store
 from bulkreset.store.quotas import Window
 from bulkreset.store.results import Closing, Ledger
 
-_QUOTA: Final = Quota("zoom", "medium")
+_QUOTA: Final = Quota(TENANT, "medium")
 _SPACING: Final = Spacing.of(Rate(1_000_000, SECOND))
 _WINDOW: Final = Window(timedelta(0), timedelta(seconds=2))
 _CLAIMS: Final = 50
@@ -56,6 +57,8 @@ async def _claim_and_return(store: Store, sealer: Keyring) -> float:
     began = perf_counter()
     claims = await _claim(store, sealer, _OF)
     took = perf_counter() - began
+    if len(claims) != _OF:
+        sys.exit(f"a claim of {_OF} tasks brought {len(claims)}")
     await _record(store, claims, Verdict(Outcome.RELEASED))
     return took
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -14,9 +15,9 @@ from urllib.request import urlopen
 from benchmarks.cluster import Cluster, execute, fetch
 from benchmarks.processes import Ended, python, run, serving
 
-TENANT: Final = "zoom"
+TENANT: Final = "tenant"
 SQLITE: Final = "sqlite:///bulkreset.db"
-_SECRET: Final = "sandbox-client-secret"
+_SECRET: Final = {"zoom": "sandbox-client-secret", "zendesk": "sandbox-api-token"}
 
 _CONFIG: Final = """\
 [database]
@@ -28,16 +29,27 @@ key = {{ file = "bulkreset.key" }}
 [runner]
 concurrency = {concurrency}
 
-[accounts.zoom]
-provider = "zoom"
+[accounts.tenant]
 share = 1.0
+"""
+_ACCOUNT: Final = {
+    "zoom": """\
+provider = "zoom"
 requests_per_second = {rate}
 account_id = "sandbox-account-id"
 client_id = "sandbox-client-id"
-client_secret = {{ file = "zoom.secret" }}
+client_secret = {{ file = "tenant.secret" }}
 api_url = "{url}/v2"
 oauth_url = "{url}/oauth/token"
-"""
+""",
+    "zendesk": """\
+provider = "zendesk"
+requests_per_minute = {rate}
+email = "admin@example.com"
+api_token = {{ file = "tenant.secret" }}
+api_url = "{url}"
+""",
+}
 
 _FINISH_TASKS: Final = """
 UPDATE task SET state = 'succeeded', outcome = 'ok', attempt = 1, password_no = 1, finished_at = due_at
@@ -59,15 +71,23 @@ class Installation:
     """
 
     def __init__(
-        self, folder: Path, url: str, rate: float, database_url: str = SQLITE, *, concurrency: int = 500
+        self,
+        folder: Path,
+        url: str,
+        rate: float,
+        database_url: str = SQLITE,
+        *,
+        provider: str = "zoom",
+        concurrency: int = 500,
     ) -> None:
         self.config = folder / "config.toml"
         self._database_url = database_url
         self._file = folder / "bulkreset.db"
-        secret = folder / "zoom.secret"
+        secret = folder / "tenant.secret"
         secret.touch(mode=0o600)
-        secret.write_text(_SECRET)
-        self.config.write_text(_CONFIG.format(url=url, rate=rate, database=database_url, concurrency=concurrency))
+        secret.write_text(_SECRET[provider])
+        text = _CONFIG.format(database=database_url, concurrency=concurrency)
+        self.config.write_text(text + _ACCOUNT[provider].format(url=url, rate=rate))
         run(python("-m", "bulkreset", "init", folder), within_s=60)
 
     def command(
@@ -80,7 +100,7 @@ class Installation:
     def order(self, users: Path, *, within_s: float = 120) -> Ended:
         """Order a batch of the users in a file."""
         return self.command(
-            *("batch", "create", "--account", "zoom", "--users", users, "--incident", "benchmark"),
+            *("batch", "create", "--account", TENANT, "--users", users, "--incident", "benchmark"),
             *("--reason", "a measurement", "--json"),
             within_s=within_s,
         )
@@ -88,6 +108,12 @@ class Installation:
     def work(self, *, within_s: float, meanwhile: Callable[[int], None] | None = None) -> Ended:
         """Run the runner until nothing is due."""
         return self.command("run", "--once", "--json", within_s=within_s, meanwhile=meanwhile)
+
+    def work_together(self, workers: int, *, within_s: float) -> None:
+        """Let several runners work at once until nothing is due."""
+        with ThreadPoolExecutor(workers) as pool:
+            for running in [pool.submit(self.work, within_s=within_s) for _ in range(workers)]:
+                running.result()
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the database directly."""
@@ -128,11 +154,11 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def sandbox(users: int, limit: int | None, *, keep_calls: int = 0) -> Iterator[str]:
-    """Serve a Zoom tenant with that many users; yield the sandbox's address."""
+def sandbox(users: int, limit: int | None, *, keep_calls: int = 0, provider: str = "zoom") -> Iterator[str]:
+    """Serve a tenant with that many users; yield the sandbox's address."""
     tenant = {
         "name": TENANT,
-        "provider": "zoom",
+        "provider": provider,
         "limit": limit,
         "keep_calls": keep_calls,
         "generate": {"count": users},

@@ -1,81 +1,132 @@
-"""What a million users cost: to take in, to report, to claim from."""
+"""What a million users cost: to take in, to work on, to report, to claim from."""
 
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from os import kill
+from pathlib import Path
 from statistics import median
+from time import sleep
 from typing import Final
 
-from benchmarks.installation import Installation, folder, write_roster
+from benchmarks.installation import Installation, databases, folder, write_roster
 from benchmarks.measure import Measure
 from benchmarks.processes import python, run, serving
 
 _MIB: Final = 2**20
 _MEMORY_MIB: Final = 150
+_KINDS: Final = ("SQLite", "PostgreSQL")
+_WORK_S: Final = 20.0
 
 
 def intake(*, quick: bool) -> list[Measure]:
     """Freeze a roster of 1,000,000 addresses as a batch."""
     many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
-    rates: list[float] = []
-    peaks: list[float] = []
-    small: list[float] = []
-    with serving(python("-m", "benchmarks.answerer")) as url:
-        for _ in range(1 if quick else 3):
-            with folder() as place:
-                ended = Installation(place, url, 60).order(write_roster(place / "few.txt", few))
-                small.append(ended.peak_bytes / _MIB)
-            with folder() as place:
-                ended = Installation(place, url, 60).order(write_roster(place / "many.txt", many), within_s=300)
-                rates.append(many / ended.elapsed_s)
-                peaks.append(ended.peak_bytes / _MIB)
-    return [
-        Measure("import", f"roster of {many:,}, process start included", tuple(rates), "rows/s", at_least=50_000),
-        Measure("import", f"peak memory at {many:,}", tuple(peaks), "MiB", at_most=_MEMORY_MIB),
-        Measure("import", f"peak memory, over that at {few:,}", (max(peaks) / min(small),), at_most=1.3),
-    ]
+    measures: list[Measure] = []
+    for kind in _KINDS:
+        rates: list[float] = []
+        peaks: list[float] = []
+        small: list[float] = []
+        with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
+            for _ in range(1 if quick else 3):
+                with folder() as place:
+                    ended = Installation(place, url, 60, new()).order(write_roster(place / "few.txt", few))
+                    small.append(ended.peak_bytes / _MIB)
+                with folder() as place:
+                    installation = Installation(place, url, 60, new())
+                    ended = installation.order(write_roster(place / "many.txt", many), within_s=300)
+                    rates.append(many / ended.elapsed_s)
+                    peaks.append(ended.peak_bytes / _MIB)
+        name = f"roster of {many:,}, process start included, {kind}"
+        measures += [
+            Measure("import", name, tuple(rates), "rows/s", at_least=50_000),
+            *_memory("import", kind, many, max(peaks), few, min(small)),
+        ]
+    return measures
+
+
+def working(*, quick: bool) -> list[Measure]:
+    """Run for a while, as fast as it goes, on a batch of 1,000,000 and on one of 10,000."""
+    many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
+    measures: list[Measure] = []
+    for kind in _KINDS:
+        with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
+            peaks = {users: _work_for_a_while(url, new(), users, quick=quick) for users in (few, many)}
+        measures += _memory("run", kind, many, peaks[many], few, peaks[few])
+    return measures
+
+
+def _work_for_a_while(url: str, database_url: str, users: int, *, quick: bool) -> float:
+    def stop(pid: int) -> None:
+        sleep(2.0 if quick else _WORK_S)
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGTERM)
+
+    with folder() as place:
+        installation = Installation(place, url, 1_000_000, database_url)
+        installation.order(write_roster(place / "users.txt", users), within_s=600)
+        line = python("-m", "bulkreset", "--config", installation.config, "run", "--once")
+        return run(line, within_s=120, allowed=frozenset({0, 4}), meanwhile=stop).peak_bytes / _MIB
 
 
 def report(*, quick: bool) -> list[Measure]:
     """Write the JSON report of 1,000,000 users."""
-    many, few = (20_000, 1_000) if quick else (1_000_000, 1_000)
-    peaks: dict[int, float] = {}
-    seconds: dict[int, float] = {}
-    with serving(python("-m", "benchmarks.answerer")) as url:
-        for users in (few, many):
-            with folder() as place:
-                installation = Installation(place, url, 60)
-                installation.order(write_roster(place / "users.txt", users), within_s=300)
-                installation.finish_first(users)
-                output = place / "report.json"
-                ended = installation.command("report", 1, "--format", "json", "--output", output, within_s=600)
-                peaks[users], seconds[users] = ended.peak_bytes / _MIB, ended.elapsed_s
-    return [
-        Measure("report", f"JSON of {many:,} users", (many / seconds[many],), "rows/s"),
-        Measure("report", f"peak memory at {many:,}", (peaks[many],), "MiB", at_most=_MEMORY_MIB),
-        Measure("report", f"peak memory, over that at {few:,}", (peaks[many] / peaks[few],), at_most=1.3),
-    ]
+    many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
+    measures: list[Measure] = []
+    for kind in _KINDS:
+        peaks: dict[int, float] = {}
+        seconds: dict[int, float] = {}
+        with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
+            for users in (few, many):
+                with folder() as place:
+                    installation = Installation(place, url, 60, new())
+                    installation.order(write_roster(place / "users.txt", users), within_s=300)
+                    installation.finish_first(users)
+                    output = place / "report.json"
+                    ended = installation.command("report", 1, "--format", "json", "--output", output, within_s=600)
+                    peaks[users], seconds[users] = ended.peak_bytes / _MIB, ended.elapsed_s
+        measures += [
+            Measure("report", f"JSON of {many:,} users, {kind}", (many / seconds[many],), "rows/s"),
+            *_memory("report", kind, many, peaks[many], few, peaks[few]),
+        ]
+    return measures
 
 
 def queue(*, quick: bool) -> list[Measure]:
     """Claim and record alone, with no call between them, on a table that is large and half finished."""
     pending, finished, few = (20_000, 18_000, 1_000) if quick else (1_000_000, 900_000, 1_000)
-    measured: dict[int, dict[str, list[float]]] = {}
-    with serving(python("-m", "benchmarks.answerer")) as url:
-        for done, left in ((0, few), (finished, pending)):
-            with folder() as place:
-                installation = Installation(place, url, 60)
-                installation.order(write_roster(place / "users.txt", done + left), within_s=600)
-                installation.finish_first(done)
-                ended = run(python("-m", "benchmarks.claiming", installation.config), within_s=600)
-                measured[left] = ended.json()
-    slow, fast = measured[pending]["claim_s"], measured[few]["claim_s"]
+    measures: list[Measure] = []
+    for kind in _KINDS:
+        measured: dict[int, dict[str, list[float]]] = {}
+        with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
+            for done, left in ((0, few), (finished, pending)):
+                with folder() as place:
+                    measured[left] = _queue(place, url, new, done, left)
+        slow, fast = measured[pending]["claim_s"], measured[few]["claim_s"]
+        name = f"claim + record, {pending:,} pending, {kind}"
+        measures += [
+            Measure("queue", name, tuple(measured[pending]["tasks_per_s"]), "tasks/s", at_least=8_000),
+            Measure("queue", f"claim of 100, {pending:,} pending, {kind}", tuple(1000 * s for s in slow), "ms"),
+            Measure("queue", f"claim of 100, {few:,} pending, {kind}", tuple(1000 * s for s in fast), "ms"),
+            Measure(
+                "queue", f"claim median, large over small, {kind}", (median(slow) / median(fast),), at_most=1.5
+            ),
+        ]
+    return measures
+
+
+def _queue(place: Path, url: str, new: Callable[[], str], done: int, left: int) -> dict[str, list[float]]:
+    installation = Installation(place, url, 60, new())
+    installation.order(write_roster(place / "users.txt", done + left), within_s=600)
+    installation.finish_first(done)
+    found: dict[str, list[float]] = run(
+        python("-m", "benchmarks.claiming", installation.config), within_s=600
+    ).json()
+    return found
+
+
+def _memory(name: str, kind: str, many: int, peak: float, few: int, small: float) -> list[Measure]:
     return [
-        Measure(
-            "queue",
-            f"claim + record, {pending:,} pending",
-            tuple(measured[pending]["tasks_per_s"]),
-            "tasks/s",
-            at_least=8_000,
-        ),
-        Measure("queue", f"claim of 100, {pending:,} pending", tuple(1000 * s for s in slow), "ms"),
-        Measure("queue", f"claim of 100, {few:,} pending", tuple(1000 * s for s in fast), "ms"),
-        Measure("queue", "claim median, large over small", (median(slow) / median(fast),), at_most=1.5),
+        Measure(name, f"peak memory at {many:,}, {kind}", (peak,), "MiB", at_most=_MEMORY_MIB),
+        Measure(name, f"peak memory, over that at {few:,}, {kind}", (peak / small,), at_most=1.3),
     ]

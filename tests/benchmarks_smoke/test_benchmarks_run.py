@@ -25,10 +25,10 @@ def test_a_quick_run_prints_its_table_and_keeps_its_samples(tmp_path):
     with results.open(encoding="utf-8", newline="") as file:
         samples = list(csv.DictReader(file))
     kept = {row["measure"]: row["sample"] for row in samples}
-    assert kept["users not reset"] == "0"
-    assert kept["calls refused by the provider"] == "0"
+    assert kept["users not reset: PostgreSQL, 4 workers"] == "0"
+    assert kept["refused: PostgreSQL, 4 workers"] == "0"
     for row in samples:
-        assert row["benchmark"] == "limit-60"
+        assert row["benchmark"] == "limit 60/s"
         assert "Python" in row["machine"]
         assert any(row["measure"] in line for line in lines)
 
