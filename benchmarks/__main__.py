@@ -1,6 +1,6 @@
 """Measure everything, print one table, and keep the raw samples as CSV; exit 1 where a bound is missed.
 
-A run of all benchmarks writes its table into the README as well.
+A run of all benchmarks writes its tables and its picture into the README and the docs as well.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import Measure, number
 from benchmarks.processes import RunFailed
 
-RESULTS: Final = Path(__file__).resolve().parent / "results" / "sqlite.csv"
+RESULTS: Final = Path(__file__).resolve().parent / "results" / "figures.csv"
 
 BENCHMARKS: Final[dict[str, Callable[..., list[Measure]]]] = {
     "help": startup.help_text,

@@ -29,7 +29,7 @@ def recovery(*, quick: bool) -> list[Measure]:
         with databases(kind) as new:
             seconds = tuple(_recover(new(), quick=quick) for _ in range(1 if quick else 3))
         name = f"from kill -9 and restart to full rate, {kind}"
-        measures.append(Measure("recovery", name, seconds, "s", at_most=_LEASE_S + 5))
+        measures.append(Measure("recovery", name, seconds, "s", at_most=_LEASE_S + 5, headline=True))
     return measures
 
 

@@ -35,7 +35,14 @@ def limit(strict: Strict, *, quick: bool) -> list[Measure]:
     for kind, workers in _TEAMS:
         with databases(kind) as new:
             measures += _limit(strict, new(), kind, workers, quick=quick)
-    return measures
+    used = [measure.value for measure in measures if measure.name.startswith("share used")]
+    refused = [measure.value for measure in measures if measure.name.startswith("refused")]
+    name = f"limit {strict.name}"
+    return [
+        *measures,
+        Measure(name, "least share used, 1, 2 and 4 workers", (min(used),), at_least=0.97, headline=True),
+        Measure(name, "refused in all these runs", (sum(refused),), at_most=0, headline=True),
+    ]
 
 
 def _limit(strict: Strict, database_url: str, kind: str, workers: int, *, quick: bool) -> list[Measure]:
@@ -70,7 +77,7 @@ def cpu(*, quick: bool) -> list[Measure]:
     for kind in ("SQLite", "PostgreSQL"):
         with databases(kind) as new:
             shares = _cpu(new(), seconds, users, quick=quick)
-        measures.append(Measure("cpu", f"share of a core at 60/s, {kind}", shares, at_most=0.15))
+        measures.append(Measure("cpu", f"share of a core at 60/s, {kind}", shares, at_most=0.15, headline=True))
     return measures
 
 

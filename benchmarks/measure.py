@@ -7,7 +7,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One line of the table. Without a bound it only informs."""
+    """One line of the table. Without a bound it only informs; the README shows the headlines."""
 
     benchmark: str
     name: str
@@ -15,6 +15,7 @@ class Measure:
     unit: str = ""
     at_least: float | None = None
     at_most: float | None = None
+    headline: bool = False
 
     @property
     def value(self) -> float:

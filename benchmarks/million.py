@@ -39,7 +39,7 @@ def intake(*, quick: bool) -> list[Measure]:
                     peaks.append(ended.peak_bytes / _MIB)
         name = f"roster of {many:,}, process start included, {kind}"
         measures += [
-            Measure("import", name, tuple(rates), "rows/s", at_least=50_000),
+            Measure("import", name, tuple(rates), "rows/s", at_least=50_000, headline=True),
             *_memory("import", kind, many, max(peaks), few, min(small)),
         ]
     return measures
@@ -105,11 +105,17 @@ def queue(*, quick: bool) -> list[Measure]:
         slow, fast = measured[pending]["claim_s"], measured[few]["claim_s"]
         name = f"claim + record, {pending:,} pending, {kind}"
         measures += [
-            Measure("queue", name, tuple(measured[pending]["tasks_per_s"]), "tasks/s", at_least=8_000),
+            Measure(
+                "queue", name, tuple(measured[pending]["tasks_per_s"]), "tasks/s", at_least=8_000, headline=True
+            ),
             Measure("queue", f"claim of 100, {pending:,} pending, {kind}", tuple(1000 * s for s in slow), "ms"),
             Measure("queue", f"claim of 100, {few:,} pending, {kind}", tuple(1000 * s for s in fast), "ms"),
             Measure(
-                "queue", f"claim median, large over small, {kind}", (median(slow) / median(fast),), at_most=1.5
+                "queue",
+                f"claim median, large over small, {kind}",
+                (median(slow) / median(fast),),
+                at_most=1.5,
+                headline=True,
             ),
         ]
     return measures
@@ -127,6 +133,6 @@ def _queue(place: Path, url: str, new: Callable[[], str], done: int, left: int) 
 
 def _memory(name: str, kind: str, many: int, peak: float, few: int, small: float) -> list[Measure]:
     return [
-        Measure(name, f"peak memory at {many:,}, {kind}", (peak,), "MiB", at_most=_MEMORY_MIB),
-        Measure(name, f"peak memory, over that at {few:,}, {kind}", (peak / small,), at_most=1.3),
+        Measure(name, f"peak memory at {many:,}, {kind}", (peak,), "MiB", at_most=_MEMORY_MIB, headline=True),
+        Measure(name, f"peak memory, over that at {few:,}, {kind}", (peak / small,), at_most=1.3, headline=True),
     ]

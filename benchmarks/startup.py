@@ -12,6 +12,6 @@ def help_text(*, quick: bool) -> list[Measure]:
         bare.append(run(python("-c", "pass"), within_s=30).elapsed_s)
         ours.append(run(python("-m", "bulkreset", "--help"), within_s=30).elapsed_s)
     return [
-        Measure("help", "bulkreset --help", tuple(ours), "s", at_most=0.4),
+        Measure("help", "bulkreset --help", tuple(ours), "s", at_most=0.4, headline=True),
         Measure("help", "over a Python that does nothing", ratios(ours, bare)),
     ]
