@@ -38,6 +38,6 @@ def _table(measures: list[Measure], machine: str) -> str:
         missed = " **(missed)**" if measure.met is False else ""
         value = f"{number(measure.value)} {measure.unit}".strip()
         low, high = min(measure.samples), max(measure.samples)
-        spread = f"{number(low)} – {number(high)}" if len(measure.samples) > 1 else ""
+        spread = f"{number(low)} … {number(high)}" if len(measure.samples) > 1 else ""
         lines.append(f"| {measure.benchmark} | {measure.name} | {value}{missed} | {spread} | {measure.bound} |")
     return "\n".join(lines)
