@@ -45,9 +45,9 @@ from bulkreset.store.tables import (
     batch,
     is_pending,
     is_running,
+    slot_text,
     state_is,
     task,
-    time_text,
 )
 
 # Batches of one account that progress side by side; the others follow as these end.
@@ -158,13 +158,13 @@ async def _open_attempts(
     picked = await _pick(conn, which, [b.id for b in batches], now, len(slots))
     if not picked:
         return []
+    lease_us = lease // timedelta(microseconds=1)
     by_id = {b.id: OpenBatch(b.id, b.policy, b.wrapped_key) for b in batches}
     claims: list[Claim] = []
     rows: list[dict[str, Any]] = []
     for slot_us, values in zip(slots, picked, strict=False):
         due = _Due._make(values)
         of = by_id[due.batch_id]
-        slot_at = quotas.at(slot_us)
         password_no = due.password_no
         if due.sealed is None:
             password_no += 1
@@ -179,7 +179,7 @@ async def _open_attempts(
                 n=due.attempt + 1,
                 user_ref=due.user_ref,
                 action=Action(due.action),
-                slot_at=slot_at,
+                slot_at=quotas.at(slot_us),
                 tries=due.tries,
                 unclear=due.unclear,
                 renewals=due.renewals,
@@ -195,8 +195,8 @@ async def _open_attempts(
                 "n": due.attempt + 1,
                 "password_no": password_no,
                 "sealed": sealed,
-                "slot_at": time_text(slot_at),
-                "lease_until": time_text(slot_at + lease),
+                "slot_at": slot_text(slot_us),
+                "lease_until": slot_text(slot_us + lease_us),
             }
         )
     parameters = {"claims": as_json(rows), "worker": worker, "now": now}

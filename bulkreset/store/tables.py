@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -64,6 +65,17 @@ def time_text(value: datetime) -> str:
     if value.tzinfo is not UTC:
         value = value.astimezone(UTC)
     return value.isoformat(sep=" ", timespec="microseconds")[:26]
+
+
+def slot_text(slot_us: int) -> str:
+    """Write microseconds since 1970 as `time_text` writes that time; slots share their seconds, which are kept."""
+    second, rest = divmod(slot_us, 1_000_000)
+    return f"{_second_text(second)}{rest:06d}"
+
+
+@lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S}."
 
 
 def time_of(value: str) -> datetime:
