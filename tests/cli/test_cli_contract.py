@@ -17,6 +17,7 @@ OPTIONS = {
     "db check": [],
     "check": ["--json", "account"],
     "own-password": ["account"],
+    "status": ["--json"],
     "batch": ["create", "list", "show", "pause", "resume", "cancel", "retry"],
     "batch create": [
         *["--account", "--users", "--incident", "--reason", "--exclude", "--not-before", "--json"],
