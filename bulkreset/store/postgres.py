@@ -30,11 +30,11 @@ def postgres_engine(place: PostgresPlace) -> AsyncEngine:
         ) from None
 
     async def connect(**_: Any) -> Any:
-        password = {} if place.password is None else {"password": place.password.reveal()}
+        more: dict[str, Any] = {} if place.password is None else {"password": place.password.reveal()}
+        if place.pooled:
+            more["statement_cache_size"] = 0
         # No server settings: a pooler refuses those that it does not know.
-        return await asyncpg.connect(
-            place.dsn.reveal(), timeout=_CONNECT_BOUND_S, statement_cache_size=0, **password
-        )
+        return await asyncpg.connect(place.dsn.reveal(), timeout=_CONNECT_BOUND_S, **more)
 
     arguments: dict[str, Any] = {"async_creator_fn": connect}
     if place.pooled:
