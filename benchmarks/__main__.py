@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import crash, limit, million, readme, rivals, startup, uncapped
+from benchmarks import crash, limit, million, readme, rivals, startup, transactions, uncapped
 from benchmarks.machine import describe
 from benchmarks.measure import Measure, number
 from benchmarks.processes import RunFailed
@@ -21,9 +21,9 @@ RESULTS: Final = Path(__file__).resolve().parent / "results" / "figures.csv"
 
 BENCHMARKS: Final[dict[str, Callable[..., list[Measure]]]] = {
     "help": startup.help_text,
-    "limit-20": partial(limit.limit, limit.Strict("zoom", 20, users=600)),
-    "limit-60": partial(limit.limit, limit.Strict("zoom", 60, users=1_200)),
-    "limit-700": partial(limit.limit, limit.Strict("zendesk", 700, users=900)),
+    "limit-20": partial(limit.limit, limit.Strict("zoom", 20, users=400)),
+    "limit-60": partial(limit.limit, limit.Strict("zoom", 60, users=1_000)),
+    "limit-700": partial(limit.limit, limit.Strict("zendesk", 700, users=860)),
     "cpu": limit.cpu,
     "uncapped": uncapped.against_sandbox,
     "uncapped-204": uncapped.against_answerer,
@@ -33,6 +33,7 @@ BENCHMARKS: Final[dict[str, Callable[..., list[Measure]]]] = {
     "run": million.working,
     "report": million.report,
     "queue": million.queue,
+    "transactions": transactions.small,
 }
 
 

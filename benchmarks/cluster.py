@@ -66,6 +66,10 @@ class Cluster:
         """The folder of its data, where certificates may be put before `start`."""
         return self._data
 
+    def program(self, name: str) -> Path:
+        """Return where one of the server's own programs is, as pgbench."""
+        return self._programs / name
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         self._control("start", "-l", str(self._log))

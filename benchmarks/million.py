@@ -28,7 +28,7 @@ def intake(*, quick: bool) -> list[Measure]:
         peaks: list[float] = []
         small: list[float] = []
         with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
-            for _ in range(1 if quick else 3):
+            for _ in range(1 if quick else 2):
                 with folder() as place:
                     ended = Installation(place, url, 60, new()).order(write_roster(place / "few.txt", few))
                     small.append(ended.peak_bytes / _MIB)

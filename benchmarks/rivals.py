@@ -19,7 +19,7 @@ from benchmarks.measure import Measure, ratios
 from benchmarks.processes import python, run, serving
 
 CONCURRENCY: Final = 50
-_PAIRS: Final = 5
+_PAIRS: Final = 4
 _USERS: Final = 20_000
 _USERS_OF_SLOW: Final = 4_000  # rates are compared, and the slow one would take a minute for all of them
 

@@ -11,7 +11,7 @@ from benchmarks.measure import Measure, ratios
 from benchmarks.processes import python, run, serving
 
 CONCURRENCY: Final = 500  # the runner's default
-_PAIRS: Final = 5
+_PAIRS: Final = 4
 _AT_LEAST: Final = {"SQLite": 0.7, "PostgreSQL": 0.6}
 
 

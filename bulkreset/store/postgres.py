@@ -108,6 +108,8 @@ _ADVICE: Final = {
     "22021": "must have the encoding UTF8; create it with `createdb --encoding=UTF8 --template=template0`",
     "22P05": "must have the encoding UTF8; create it with `createdb --encoding=UTF8 --template=template0`",
     "25006": "is read-only, as a standby is; let database.url name the primary (target_session_attrs=read-write)",
+    "26": "forgets statements between two transactions, as a pooler does; set pooled = true in [database]",
+    "42P05": "mixes up the statements of its clients, as a pooler does; set pooled = true in [database]",
     "28": "refused the login; check the user in database.url and database.password",
     "3D000": "does not exist; create it with `createdb`",
     "40": "undid this transaction for another one's sake; try again",

@@ -55,6 +55,21 @@ async def test_two_upgrades_at_once_make_the_tables_once(postgres_server, tmp_pa
     assert sorted(found, key=str) == [(SCHEMA_REVISION, SCHEMA_REVISION)] * 2 + [(None, SCHEMA_REVISION)]
 
 
+async def test_user_references_are_compared_by_bytes_whatever_the_servers_language(postgres_server, tmp_path):
+    """The order of a roster, which its hash stands for, must not hang on a locale."""
+    place = place_of(DatabaseSettings(url=postgres_server.fresh()), tmp_path)
+    engine = engine_of(place)
+    async with engine.connect() as conn:
+        found = await conn.execute(
+            text(
+                "SELECT collation_name FROM information_schema.columns "
+                "WHERE table_name = 'task' AND column_name = 'user_ref'"
+            )
+        )
+        assert found.scalar_one() == "C"
+    await engine.dispose()
+
+
 async def test_every_migration_can_be_undone(anywhere):
     """Down to nothing and up again leaves exactly the tables of the code."""
     await upgrade(anywhere)

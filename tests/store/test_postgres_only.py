@@ -207,7 +207,7 @@ async def test_a_session_that_forgets_is_noticed_where_statements_stay_prepared(
     store = await opened(database_url)
     await store.close()
     forget_between_transactions(store)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="set pooled = true"):
         await a_round(store)
 
 
