@@ -105,8 +105,7 @@ async def claim(
     attempts are open and `rescue` finds them. Raises KeyMismatch and StoreError, leaving nothing behind.
     """
     async with store.write() as conn:
-        # The clock is read after the lock: what waited for the lock must not count from before it.
-        row = await quotas.lock(conn, which, await store.now(conn))
+        row = await quotas.lock(store, conn, which)
         asked_at = monotonic()
         now = await store.now(conn)
         read_at = monotonic()

@@ -1,8 +1,9 @@
 """The quota row of an account's label: taking slots, pausing, halting."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Row, func, or_, select, update
@@ -61,12 +62,15 @@ def at(slot_us: int) -> datetime:
     return _EPOCH + slot_us * _US
 
 
-async def lock(conn: AsyncConnection, which: Quota, now: datetime) -> Row[Any]:
-    """Return the quota's row, held until the transaction ends; made where it is missing."""
+async def lock(store: Store, conn: AsyncConnection, which: Quota) -> Row[Any]:
+    """Return the quota's row, held until the transaction ends; made where it is missing.
+
+    Read the clock after it: what waited for the lock must not count from before it.
+    """
     ours = (quota.c.account == which.account) & (quota.c.label == which.label)
     row = (await conn.execute(select(quota).where(ours).with_for_update())).one_or_none()
     if row is None:
-        await _ensure(conn, which, now)
+        await _ensure(conn, which, await store.now(conn))
         row = (await conn.execute(select(quota).where(ours).with_for_update())).one()
     return row
 
@@ -112,15 +116,23 @@ def rewinds(found: Offer, row: Row[Any]) -> bool:
     return 0 < found.slots.stop < _us(row.tat)
 
 
-async def take_one(store: Store, which: Quota, spacing: Spacing, window: Window) -> tuple[datetime, Offer]:
-    """Take one slot for a call outside of any task; return the database's now with the offer."""
+async def take_one(
+    store: Store,
+    which: Quota,
+    spacing: Spacing,
+    window: Window,
+    *,
+    monotonic: Callable[[], float] = monotonic,
+) -> tuple[datetime, float, Offer]:
+    """Take one slot for a call outside of any task; return the database's now, when that was here, and the slot."""
     async with store.write() as conn:
+        row = await lock(store, conn, which)
         now = await store.now(conn)
-        row = await lock(conn, which, now)
+        read_at = monotonic()
         found = offer(row, now, spacing, window, most=1)
         if found.slots or rewinds(found, row):
             await take(conn, which, row, now, spacing, found.slots)
-        return now, found
+        return now, read_at, found
 
 
 async def lock_accounts(conn: AsyncConnection, accounts: Collection[str]) -> None:

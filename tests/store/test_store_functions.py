@@ -308,9 +308,9 @@ async def test_nothing_is_due_where_no_task_waits(store, order, claim):
 async def test_single_slots_share_the_line_of_time_with_claims(store, order, claim, hand):
     """A listing's call and a reset never have the same slot, whoever came first."""
     await order(["a", "b"])
-    now, first = await quotas.take_one(store, QUOTA, TEN, AHEAD)
+    now, _, first = await quotas.take_one(store, QUOTA, TEN, AHEAD)
     held = (await claim(2, rate=10)).claims
-    _, last = await quotas.take_one(store, QUOTA, TEN, AHEAD)
+    _, _, last = await quotas.take_one(store, QUOTA, TEN, AHEAD)
     slots = [quotas.at(first.slots.start), *(c.slot_at for c in held), quotas.at(last.slots.start)]
     step = timedelta(microseconds=TEN.interval_us)
     assert now == slots[0] == hand.now
@@ -320,7 +320,7 @@ async def test_single_slots_share_the_line_of_time_with_claims(store, order, cla
 async def test_a_single_slot_counts_for_the_day(store):
     """The daily limit is one for all calls."""
     daily = Spacing.of(Rate(10, SECOND, 2))
-    taken = [len((await quotas.take_one(store, QUOTA, daily, AHEAD))[1].slots) for _ in range(3)]
+    taken = [len((await quotas.take_one(store, QUOTA, daily, AHEAD))[2].slots) for _ in range(3)]
     assert taken == [1, 1, 0]
     assert await rows(store, "SELECT used_today FROM quota") == [(2,)]
 
@@ -397,10 +397,25 @@ class Naps:
         self._hand.pass_(seconds)
 
 
+def still():
+    """A database that answers at once."""
+    return 0.0
+
+
+async def test_a_slot_that_a_slow_commit_has_used_up_is_not_called_in(store, hand):
+    """The call leaves at a slot that is still good, from further ahead each time; none leaves late."""
+    naps, began, instants = Naps(hand), hand.now, iter([0.0, 0.4, 1.0, 1.5, 2.0, 2.1])
+    await Pacer(store, QUOTA, TEN, sleep=naps, monotonic=lambda: next(instants))()
+    # Late by 0.4 s, so 0.8 s ahead are asked for; half a second of that goes on the next commit.
+    assert naps.slept == [pytest.approx(0.3, abs=0.001)]
+    assert hand.now == began + timedelta(seconds=naps.slept[0])
+    assert next(instants) == 2.0
+
+
 async def test_paced_calls_leave_one_interval_apart(store, hand):
     """However fast they are asked for, calls keep the spacing and none is let through early."""
     naps, began, left = Naps(hand), hand.now, []
-    pacer = Pacer(store, QUOTA, TEN, sleep=naps)
+    pacer = Pacer(store, QUOTA, TEN, sleep=naps, monotonic=still)
     for _ in range(5):
         await pacer()
         left.append(hand.now - began)
@@ -409,7 +424,7 @@ async def test_paced_calls_leave_one_interval_apart(store, hand):
 
 async def test_a_paced_call_waits_for_a_short_pause_and_gives_up_at_a_long_one(store, hand):
     """Seconds are waited for; ten minutes are told to whoever asked."""
-    pacer, began = Pacer(store, QUOTA, TEN, sleep=Naps(hand)), hand.now
+    pacer, began = Pacer(store, QUOTA, TEN, sleep=Naps(hand), monotonic=still), hand.now
     await results.record(store, Ledger(pauses=[Pause(QUOTA, began + timedelta(seconds=20), "429")]))
     await pacer()
     assert hand.now == began + timedelta(seconds=20)
@@ -422,7 +437,7 @@ async def test_no_paced_call_leaves_at_a_halted_account(store, hand):
     """The reason and the way out are said; no slot is taken."""
     await results.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
     with pytest.raises(ProviderRefused, match=r"no permission.*batch resume"):
-        await Pacer(store, QUOTA, TEN, sleep=Naps(hand))()
+        await Pacer(store, QUOTA, TEN, sleep=Naps(hand), monotonic=still)()
     assert await rows(store, "SELECT used_today FROM quota") == [(0,)]
 
 
