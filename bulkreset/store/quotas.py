@@ -124,7 +124,7 @@ async def take_one(
     *,
     monotonic: Callable[[], float] = monotonic,
 ) -> tuple[datetime, float, Offer]:
-    """Take one slot for a call outside of any task; return the database's now, when that was here, and the slot."""
+    """Take one slot for a call outside of any task; return the database's now, when it was read, and the slot."""
     async with store.write() as conn:
         row = await lock(store, conn, which)
         now = await store.now(conn)
