@@ -103,3 +103,19 @@ def claim(store):
         )
 
     return make
+
+
+@pytest.fixture
+async def opened(tmp_path):
+    """Open stores; they are closed at the end."""
+    stores = []
+
+    async def one(url, **options):
+        clock = options.pop("clock", None)
+        store = await open_store(DatabaseSettings(url=url, **options), tmp_path, clock=clock)
+        stores.append(store)
+        return store
+
+    yield one
+    for store in stores:
+        await store.close()

@@ -3,26 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from closings import closing, rows
 from sqlalchemy import event, select, text
 
 from bulkreset.errors import KeyMismatch, StoreError
-from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.model import Outcome, Quota, TaskState
 from bulkreset.store import batches, claims, results
 from bulkreset.store.quotas import Halt, Pause
-from bulkreset.store.results import UNCLEAR_LIMIT, Closing, Ledger
+from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
 from bulkreset.store.tables import quota
 
 QUOTA = Quota("zoom", "medium")
-
-
-def closing(claim, outcome, state, at, *, due_at=None, keep=False, **counters):
-    decision = Decision(state, outcome, due_at, keep_password=keep, **counters)
-    return Closing(Result(claim, Verdict(outcome, http_status=204), at, at, 5), decision)
-
-
-async def rows(store, sql):
-    async with store.read() as conn:
-        return [tuple(row) for row in await conn.execute(text(sql))]
 
 
 async def test_an_attempt_is_on_the_disk_before_its_claim_is_handed_out(store, order, claim):

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from closings import succeeded
 from sqlalchemy import event, text
 
-from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.model import Quota
 from bulkreset.store import batches, claims, results
-from bulkreset.store.results import Closing, Ledger
+from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
 ROWS = 1_000_000
@@ -92,17 +93,12 @@ async def million(store, order):
     return store
 
 
-def closing(claim, at):
-    decision = Decision(TaskState.SUCCEEDED, Outcome.OK, None, keep_password=False)
-    return Closing(Result(claim, Verdict(Outcome.OK, http_status=204), at, at, 5), decision)
-
-
 async def test_no_statement_of_the_hot_path_walks_a_table(million, order, claim, hand):
     """Claim, record, rescue, finish and a new roster find their rows by an index, however many are finished."""
     plans = Plans(million)
     held = (await claim(50)).claims
     assert len(held) == 50
-    await results.record(million, Ledger([closing(c, hand.now) for c in held[:25]]))
+    await results.record(million, Ledger([succeeded(c, hand.now) for c in held[:25]]))
     hand.pass_(60)
     assert await results.rescue(million) == 25
     await batches.finish(million)

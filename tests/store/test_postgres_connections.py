@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from databases import run_apart
+from one_line import PASSWORD, one_line
 from postgres_rounds import a_round, claim_from, place_order
 from sqlalchemy import text
 
@@ -26,37 +27,10 @@ from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
 
-PASSWORD = "hunter2-Ω/&?"
-
 
 @pytest.fixture
 def database_url(postgres_server):
     return postgres_server.fresh()
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    """Open stores; they are closed at the end."""
-    stores = []
-
-    async def one(url, **options):
-        clock = options.pop("clock", None)
-        store = await open_store(DatabaseSettings(url=url, **options), tmp_path, clock=clock)
-        stores.append(store)
-        return store
-
-    yield one
-    for store in stores:
-        await store.close()
-
-
-def one_line(caught, *words):
-    said = str(caught.value)
-    assert "\n" not in said
-    assert PASSWORD not in said
-    for word in words:
-        assert word in said
-    return said
 
 
 # Errors, in one line and without the password.

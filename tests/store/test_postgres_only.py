@@ -8,20 +8,19 @@ from datetime import datetime, timedelta
 
 import pytest
 from databases import ask
+from one_line import one_line
 from postgres_rounds import a_round, claim_from, closing, place_order, succeed
 from sqlalchemy import event, text
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.errors import StoreError, UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Outcome, Quota, TaskState
 from bulkreset.store import batches, claims, engine, quotas, results
-from bulkreset.store.engine import Bounds, open_store
+from bulkreset.store.engine import Bounds
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import Ledger
 
-PASSWORD = "hunter2-Ω/&?"
 FAST = Spacing.of(Rate(100_000, SECOND))
 
 
@@ -29,31 +28,6 @@ FAST = Spacing.of(Rate(100_000, SECOND))
 def database_url(postgres_server):
     """The shared fixtures are run on PostgreSQL only."""
     return postgres_server.fresh()
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    """Open stores; they are closed at the end."""
-    stores = []
-
-    async def one(url, **options):
-        clock = options.pop("clock", None)
-        store = await open_store(DatabaseSettings(url=url, **options), tmp_path, clock=clock)
-        stores.append(store)
-        return store
-
-    yield one
-    for store in stores:
-        await store.close()
-
-
-def one_line(caught, *words):
-    said = str(caught.value)
-    assert "\n" not in said
-    assert PASSWORD not in said
-    for word in words:
-        assert word in said
-    return said
 
 
 # Many at once.

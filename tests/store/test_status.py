@@ -4,6 +4,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from closings import succeeded
 
 from bulkreset.model import BatchState, Decision, Outcome, Quota, Result, TaskState, Verdict
 from bulkreset.report.status import AccountStatus, eta, status
@@ -14,22 +15,17 @@ from bulkreset.store.results import Closing, Ledger
 QUOTA = Quota("zoom", "medium")
 
 
-def sent(claim, at):
-    decision = Decision(TaskState.SUCCEEDED, Outcome.OK, None, keep_password=False)
-    return Closing(Result(claim, Verdict(Outcome.OK, http_status=204), at, at, 5), decision)
-
-
 async def test_the_last_minute_is_counted_by_account_and_by_worker(store, order, claim, hand):
     """Calls of the last minute count, older ones do not, and slots that were given back are no calls."""
     await workers.arrive(store, "w1")
     await order([f"u{n:03}" for n in range(200)])
     old = (await claim(30)).claims
-    await results.record(store, Ledger([sent(one, hand.now) for one in old]))
+    await results.record(store, Ledger([succeeded(one, hand.now) for one in old]))
     hand.pass_(90)
     new = (await claim(60)).claims
     release = Decision(TaskState.PENDING, Outcome.RELEASED, hand.now, keep_password=True)
     given_back = Closing(Result(new[0], Verdict(Outcome.RELEASED), None, hand.now, None), release)
-    await results.record(store, Ledger([given_back, *(sent(one, hand.now) for one in new[1:])]))
+    await results.record(store, Ledger([given_back, *(succeeded(one, hand.now) for one in new[1:])]))
     hand.pass_(30)
     found = await status(store)
     [account] = found.accounts

@@ -3,32 +3,22 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from closings import closing, rows
 
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable, UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.model import Outcome, Quota, TaskState
 from bulkreset.report import queries
 from bulkreset.store import audit, batches, claims, quotas, results
 from bulkreset.store.batches import NewBatch, RosterEntry
 from bulkreset.store.pace import Pacer
 from bulkreset.store.quotas import Halt, Pause, Window
-from bulkreset.store.results import Closing, Ledger
+from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
 AHEAD = Window(timedelta(0), timedelta(seconds=1))
 TEN = Spacing.of(Rate(10, SECOND))
-
-
-def closing(claim, outcome, state, at, *, due_at=None, keep=False, **counters):
-    decision = Decision(state, outcome, due_at, keep_password=keep, **counters)
-    return Closing(Result(claim, Verdict(outcome, http_status=204), at, at, 5), decision)
-
-
-async def rows(store, sql):
-    async with store.read() as conn:
-        return [tuple(row) for row in await conn.execute(text(sql))]
 
 
 async def end(store, hand, claimed, outcome=Outcome.OK, state=TaskState.SUCCEEDED):
