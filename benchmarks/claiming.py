@@ -60,7 +60,7 @@ async def _claim_and_return(store: Store, sealer: Keyring) -> float:
 
 async def _round(store: Store, sealer: Keyring) -> float:
     """Claim and record side by side, as the claimer and the recorder of a runner do; return tasks a second."""
-    claimed: asyncio.Queue[list[Claim]] = asyncio.Queue(maxsize=1)
+    claimed: asyncio.Queue[list[Claim] | None] = asyncio.Queue(maxsize=1)
 
     async def claim_all() -> int:
         done = 0
@@ -68,11 +68,11 @@ async def _round(store: Store, sealer: Keyring) -> float:
             claims = await _claim(store, sealer, _MOST)
             done += len(claims)
             await claimed.put(claims)
-        await claimed.put([])
+        await claimed.put(None)
         return done
 
     async def record_all() -> None:
-        while claims := await claimed.get():
+        while (claims := await claimed.get()) is not None:
             await _record(store, claims, Verdict(Outcome.OK, 204, request_id="a-tracking-id-of-the-provider"))
 
     began = perf_counter()

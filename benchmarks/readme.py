@@ -1,8 +1,10 @@
-"""Writes the figures of a full run where people read them, so that none is ever typed by hand.
+"""Writes the newest figures where people read them, so that none is ever typed by hand.
 
 The headlines go into the README, all of them into docs/scaling.md, and the throughput into a picture beside it.
 """
 
+import csv
+import re
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +19,39 @@ _BEGIN: Final = "<!-- figures: written by `python -m benchmarks` -->"
 _END: Final = "<!-- end of figures -->"
 
 
-def write(measures: list[Measure], machine: str) -> None:
-    """Replace what stands between the markers by tables of these measures, and draw the picture anew."""
+def write(results: Path) -> None:
+    """Replace what stands between the markers by tables of the newest samples, and draw the picture anew."""
+    measures, machine = _newest(results)
     _put(_README, _table([measure for measure in measures if measure.headline], machine))
     _put(_SCALING, _table(measures, machine))
     _CHART.write_text(chart.draw([m for m in measures if m.benchmark == "queues" and m.unit]), encoding="utf-8")
+
+
+def _newest(results: Path) -> tuple[list[Measure], str]:
+    """Return each measure with the samples of the last run that took it, and the machine of the last of all."""
+    with results.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = {(row["benchmark"], row["measure"]): row["at"] for row in rows}
+    kept: dict[tuple[str, str], list[dict[str, str]]] = {key: [] for key in last}
+    for row in rows:
+        key = (row["benchmark"], row["measure"])
+        if row["at"] == last[key]:
+            kept[key].append(row)
+    return [_measure(key, found) for key, found in kept.items()], rows[-1]["machine"]
+
+
+def _measure(key: tuple[str, str], rows: list[dict[str, str]]) -> Measure:
+    bounds = {
+        sign: float(text.replace(",", "")) for sign, text in re.findall(r"([≥≤]) ([\d.,]+)", rows[0]["bound"])
+    }
+    return Measure(
+        *key,
+        tuple(float(row["sample"]) for row in rows),
+        rows[0]["unit"],
+        at_least=bounds.get("≥"),
+        at_most=bounds.get("≤"),
+        headline=rows[0]["headline"] == "1",
+    )
 
 
 def _put(path: Path, table: str) -> None:
