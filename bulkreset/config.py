@@ -89,7 +89,7 @@ class DatabaseSettings(_Table):
 class PasswordSettings(_Table):
     """The master key that seals passwords until their outcome is known.
 
-    `other_keys` open what they sealed and seal nothing: the key before or the key to come, while keys are exchanged.
+    `other_keys` open what they sealed and seal nothing: the one before or the one to come, in an exchange of keys.
     """
 
     key: SecretSource
