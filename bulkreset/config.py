@@ -87,9 +87,13 @@ class DatabaseSettings(_Table):
 
 
 class PasswordSettings(_Table):
-    """The master key that seals passwords until their outcome is known."""
+    """The master key that seals passwords until their outcome is known.
+
+    `other_keys` open what they sealed and seal nothing: the one before or the one to come, in an exchange of keys.
+    """
 
     key: SecretSource
+    other_keys: list[SecretSource] = []
 
 
 class HttpSettings(_Table):

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
-from bulkreset.cli import account, batch, database, demo, report, run, sandbox, setup, status
+from bulkreset.cli import account, batch, database, demo, key, report, run, sandbox, setup, status
 from bulkreset.cli.context import Invocation
 from bulkreset.errors import BulkresetError
 
@@ -57,6 +57,7 @@ app = typer.Typer(
 
 app.command("init")(setup.init)
 app.add_typer(database.app, name="db")
+app.add_typer(key.app, name="key")
 app.command("check")(account.check)
 app.command("own-password")(account.own_password)
 app.add_typer(batch.app, name="batch")
@@ -65,7 +66,7 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
-for group in (app, batch.app, database.app):
+for group in (app, batch.app, database.app, key.app):
     group.info.cls = _Group
     for command in group.registered_commands:
         command.cls = _Command

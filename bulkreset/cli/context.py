@@ -87,10 +87,12 @@ def possible_id(batch_id: int) -> int:
 
 
 def master_key(settings: "Settings") -> "MasterKey":
-    """Read the master key. Raises ConfigError."""
+    """Read the master key, and those beside it. Raises ConfigError."""
     from bulkreset.passwords.vault import MasterKey
 
-    return MasterKey.parse(settings.passwords.key.read(settings.base, "passwords.key"))
+    passwords, base = settings.passwords, settings.base
+    others = [MasterKey.parse(other.read(base, "passwords.other_keys")) for other in passwords.other_keys]
+    return MasterKey.parse(passwords.key.read(base, "passwords.key")).beside(others)
 
 
 def person() -> str:

@@ -9,6 +9,7 @@ import os
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
@@ -37,14 +38,19 @@ def new_master_key_text() -> str:
 
 
 class MasterKey:
-    """The key that wraps the keys of batches. `fingerprint` names it and tells nothing about it."""
+    """The key that wraps the keys of batches. `fingerprint` names it and tells nothing about it.
 
-    __slots__ = ("__cipher", "fingerprint")
+    `others` are keys that it stands beside while they are exchanged: what they wrapped is opened too, and never
+    wrapped by them again.
+    """
+
+    __slots__ = ("__cipher", "__others", "fingerprint")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != _KEY_BYTES:
             raise ValueError(f"a master key has {_KEY_BYTES} bytes")
         self.__cipher = AESGCM(key)
+        self.__others: dict[str, MasterKey] = {}
         self.fingerprint = hashlib.sha256(_FINGERPRINT_TAG + key).hexdigest()[:12]
 
     @classmethod
@@ -54,6 +60,16 @@ class MasterKey:
         if not found:
             raise ConfigError(f"the master key is not usable: {_fault(text.reveal().strip())}")
         return cls(_bytes(found[1]))
+
+    def beside(self, others: Iterable["MasterKey"]) -> Self:
+        """Open what these keys wrapped as well, from now on; return this key."""
+        self.__others |= {other.fingerprint: other for other in others}
+        return self
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """The fingerprints of the keys whose wrapping can be opened, this one's first."""
+        return [self.fingerprint, *(name for name in self.__others if name != self.fingerprint)]
 
     def new_batch_key(self) -> "BatchKey":
         """Make a fresh random key for one batch; `wrap` it before anything is sealed under it."""
@@ -74,9 +90,11 @@ class MasterKey:
             )
         fingerprint, key_id, sealed = found.groups()
         if fingerprint != self.fingerprint:
+            if (other := self.__others.get(fingerprint)) is not None:
+                return other.unwrap(wrapped)
             raise KeyMismatch(
                 f"this batch was sealed under master key {fingerprint}, and the configured one is "
-                f"{self.fingerprint}; configure the key it was sealed under"
+                f"{' and '.join(self.fingerprints)}; configure the key it was sealed under"
             )
         blob = _bytes(sealed)
         try:
@@ -88,11 +106,21 @@ class MasterKey:
             ) from None
         return BatchKey(key, key_id=key_id)
 
+    def rewrap(self, wrapped: str) -> str:
+        """Return a wrapped batch key as this key wraps it, the same text where it did. Raises KeyMismatch."""
+        return wrapped if wrapped_by(wrapped) == self.fingerprint else self.wrap(self.unwrap(wrapped))
+
     def __repr__(self) -> str:
         return f"MasterKey({self.fingerprint}, '{MASK}')"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a MasterKey cannot be pickled or copied into another process")
+
+
+def wrapped_by(wrapped: str) -> str | None:
+    """Return the fingerprint of the master key that a wrapped batch key names; None where the text is damaged."""
+    found = _WRAPPED.fullmatch(wrapped)
+    return found[1] if found else None
 
 
 class BatchKey:

@@ -18,6 +18,10 @@ OPTIONS = {
     "check": ["--json", "account"],
     "own-password": ["account"],
     "status": ["--json"],
+    "key": ["new", "show", "rotate"],
+    "key new": ["FILE"],
+    "key show": ["--json"],
+    "key rotate": ["--json"],
     "batch": ["create", "list", "show", "pause", "resume", "cancel", "retry"],
     "batch create": [
         *["--account", "--users", "--incident", "--reason", "--exclude", "--not-before", "--json"],
