@@ -26,13 +26,13 @@ from typing import Final
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import ZENDESK, ZOOM, Rate
 
-# What one database and one worker carry: placeholders until they are set from the table of `python -m benchmarks`.
-TASKS_PER_S: Final = 8_000.0  # claimed and recorded by one database
-TRANSACTIONS_PER_S: Final = 4_000.0  # small ones, committed by one database
+# What one database and one worker carry, from the table of `python -m benchmarks` in docs/scaling.md.
+TASKS_PER_S: Final = 7_000.0  # claimed and recorded by one database
+TRANSACTIONS_PER_S: Final = 2_300.0  # small ones, committed by one database
 TRANSACTION_S: Final = 0.005  # for which one of them holds a connection
 CONNECTIONS: Final = 100  # of one database
-CONNECTIONS_PER_WORKER: Final = 10
-SENDS_PER_S: Final = 2_500.0  # calls of one worker, on one core
+CONNECTIONS_PER_WORKER: Final = 5
+SENDS_PER_S: Final = 2_400.0  # calls of one worker, on one core
 
 # How the runner works; see bulkreset/runner.
 _HORIZON_S: Final = 1.0
