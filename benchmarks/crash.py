@@ -9,9 +9,9 @@ from time import monotonic, sleep
 from typing import Final
 from urllib.request import urlopen
 
-from benchmarks.installation import TENANT, Installation, databases, folder, sandbox, write_roster
+from benchmarks.installation import KINDS, TENANT, Installation, databases, folder, sandbox, write_roster
 from benchmarks.measure import Measure
-from benchmarks.processes import python
+from benchmarks.processes import CHECKOUT, environment, python
 
 _CALLS: Final = 60
 _USERS: Final = 3_000
@@ -25,7 +25,7 @@ _LEASE_S: Final = 1.0 + 30.0 + 10.0
 def recovery(*, quick: bool) -> list[Measure]:
     """Kill the only worker in mid-run, start another, and wait for a second at the full rate."""
     measures = []
-    for kind in ("SQLite", "PostgreSQL"):
+    for kind in KINDS:
         with databases(kind) as new:
             seconds = tuple(_recover(new(), quick=quick) for _ in range(1 if quick else 3))
         name = f"from kill -9 and restart to full rate, {kind}"
@@ -60,8 +60,7 @@ def _recover(database_url: str, *, quick: bool) -> float:
 
 
 def _start(config: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "BULKRESET_LOG_LEVEL": "error"}
-    return subprocess.Popen(python("-m", "bulkreset", "--config", config, "run"), env=environment)
+    return subprocess.Popen(python("-m", "bulkreset", "--config", config, "run"), cwd=CHECKOUT, env=environment())
 
 
 def _arrivals(url: str) -> list[float]:

@@ -17,6 +17,7 @@ from benchmarks.processes import Ended, python, run, serving
 
 TENANT: Final = "tenant"
 SQLITE: Final = "sqlite:///bulkreset.db"
+KINDS: Final = ("SQLite", "PostgreSQL")
 _SECRET: Final = {"zoom": "sandbox-client-secret", "zendesk": "sandbox-api-token"}
 
 _CONFIG: Final = """\

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Final
 
-from benchmarks.installation import TENANT, Installation, databases, folder, pace, sandbox, write_roster
+from benchmarks.installation import KINDS, TENANT, Installation, databases, folder, pace, sandbox, write_roster
 from benchmarks.measure import Measure
 from benchmarks.processes import cpu_s
 
@@ -74,7 +74,7 @@ def cpu(*, quick: bool) -> list[Measure]:
     seconds = 2.0 if quick else 20.0
     users = round(60 * (seconds + 2 * _WARM_UP_S))
     measures = []
-    for kind in ("SQLite", "PostgreSQL"):
+    for kind in KINDS:
         with databases(kind) as new:
             shares = _cpu(new(), seconds, users, quick=quick)
         measures.append(Measure("cpu", f"share of a core at 60/s, {kind}", shares, at_most=0.15, headline=True))

@@ -9,13 +9,12 @@ from statistics import median
 from time import sleep
 from typing import Final
 
-from benchmarks.installation import Installation, databases, folder, write_roster
+from benchmarks.installation import KINDS, Installation, databases, folder, write_roster
 from benchmarks.measure import Measure
 from benchmarks.processes import python, run, serving
 
 _MIB: Final = 2**20
 _MEMORY_MIB: Final = 150
-_KINDS: Final = ("SQLite", "PostgreSQL")
 _WORK_S: Final = 20.0
 
 
@@ -23,7 +22,7 @@ def intake(*, quick: bool) -> list[Measure]:
     """Freeze a roster of 1,000,000 addresses as a batch."""
     many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
     measures: list[Measure] = []
-    for kind in _KINDS:
+    for kind in KINDS:
         rates: list[float] = []
         peaks: list[float] = []
         small: list[float] = []
@@ -49,7 +48,7 @@ def working(*, quick: bool) -> list[Measure]:
     """Run for a while, as fast as it goes, on a batch of 1,000,000 and on one of 10,000."""
     many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
     measures: list[Measure] = []
-    for kind in _KINDS:
+    for kind in KINDS:
         with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
             peaks = {users: _work_for_a_while(url, new(), users, quick=quick) for users in (few, many)}
         measures += _memory("run", kind, many, peaks[many], few, peaks[few])
@@ -73,7 +72,7 @@ def report(*, quick: bool) -> list[Measure]:
     """Write the JSON report of 1,000,000 users."""
     many, few = (20_000, 1_000) if quick else (1_000_000, 10_000)
     measures: list[Measure] = []
-    for kind in _KINDS:
+    for kind in KINDS:
         peaks: dict[int, float] = {}
         seconds: dict[int, float] = {}
         with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
@@ -96,7 +95,7 @@ def queue(*, quick: bool) -> list[Measure]:
     """Claim and record alone, with no call between them, on a table that is large and half finished."""
     pending, finished, few = (20_000, 18_000, 1_000) if quick else (1_000_000, 900_000, 1_000)
     measures: list[Measure] = []
-    for kind in _KINDS:
+    for kind in KINDS:
         measured: dict[int, dict[str, list[float]]] = {}
         with serving(python("-m", "benchmarks.answerer")) as url, databases(kind) as new:
             for done, left in ((0, few), (finished, pending)):

@@ -57,7 +57,7 @@ def run(
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         started = monotonic()
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, cwd=CHECKOUT, env=_environment(env)
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, cwd=CHECKOUT, env=environment(env)
         )
         timer = Timer(within_s, child.kill)
         timer.start()
@@ -90,7 +90,7 @@ def serving(command: Sequence[str], *, punctual: bool = False) -> Iterator[str]:
     processor behind the programs that it times.
     """
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=CHECKOUT, env=_environment(None), text=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=CHECKOUT, env=environment(), text=True
     )
     timer = Timer(_END_S * 3, child.kill)  # a server that never gets ready must not keep us waiting
     timer.start()
@@ -122,6 +122,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a child: quiet, and without settings of bulkreset's own."""
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("BULKRESET_")}
     return {**quiet, "BULKRESET_LOG_LEVEL": "error", **(more or {})}

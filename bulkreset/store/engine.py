@@ -82,7 +82,11 @@ class Store:
             if self._writer is not None:
                 await held.enter_async_context(self._writer)
             conn = await held.enter_async_context(self.engine.connect())
-            await conn.execution_options(bulkreset_write=True, bulkreset_bounds=_for_server(bounds))
+            if self.sqlite:
+                await conn.execution_options(bulkreset_write=True)
+            else:
+                limits = postgres.bounds(bounds.statement, bounds.lock)
+                await conn.execution_options(bulkreset_bounds=limits)
             async with conn.begin():
                 yield conn
 
@@ -182,10 +186,6 @@ def _is_the_databases(error: Exception) -> bool:
 
     kinds = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
     return isinstance(error, kinds)  # TimeoutError is an OSError
-
-
-def _for_server(bounds: Bounds) -> dict[str, str]:
-    return postgres.bounds(bounds.statement, bounds.lock)
 
 
 _NOW: Final = select(func.clock_timestamp())

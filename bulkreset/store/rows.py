@@ -78,16 +78,6 @@ class _AsBytes(FunctionElement[bytes]):
     inherit_cache = True
 
 
-@compiles(_AsBytes, "sqlite")
-def _as_bytes_sqlite(element: _AsBytes, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
-
-
-@compiles(_AsBytes, "postgresql")
-def _as_bytes_postgresql(element: _AsBytes, compiler: SQLCompiler, **options: Any) -> str:
-    return f"convert_to(CAST({compiler.process(element.clauses, **options)} AS TEXT), 'UTF8')"
-
-
 class _Each(FunctionElement[Any]):
     """The elements of a JSON array, one a row."""
 
@@ -102,20 +92,19 @@ class _At(FunctionElement[Any]):
     inherit_cache = True
 
 
-@compiles(_Each, "sqlite")
-def _each_sqlite(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
+def _spell(element: type[FunctionElement[Any]], dialect: str, template: str) -> None:
+    """Say how a database writes a function of its arguments, which stand in the template by number."""
+
+    @compiles(element, dialect)
+    def spelled(call: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+        return template.format(*(compiler.process(part, **options) for part in call.clauses))
 
 
-@compiles(_Each, "postgresql")
-def _each_postgresql(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
-    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
-
-
-@compiles(_At, "sqlite")
-def _at_sqlite(element: _At, compiler: SQLCompiler, **options: Any) -> str:
-    array, place, _ = (compiler.process(part, **options) for part in element.clauses)
-    return f"json_extract({array}, '$[{place}]')"
+_spell(_AsBytes, "sqlite", "CAST({0} AS BLOB)")
+_spell(_AsBytes, "postgresql", "convert_to(CAST({0} AS TEXT), 'UTF8')")
+_spell(_Each, "sqlite", "json_each({0})")
+_spell(_Each, "postgresql", "jsonb_array_elements(CAST({0} AS JSONB))")
+_spell(_At, "sqlite", "json_extract({0}, '$[{1}]')")
 
 
 @compiles(_At, "postgresql")

@@ -3,16 +3,18 @@
 from contextlib import suppress
 from datetime import timedelta
 
+from closings import succeeded
+
 from bulkreset.errors import UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Decision, Outcome, Quota, Result, TaskState, Verdict
+from bulkreset.model import Quota
 from bulkreset.report import queries
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims, results
 from bulkreset.store.batches import NewBatch, RosterEntry
 from bulkreset.store.quotas import Pause, Window
-from bulkreset.store.results import Closing, Ledger
+from bulkreset.store.results import Ledger
 
 FAST = Spacing.of(Rate(100_000, SECOND))
 
@@ -51,13 +53,8 @@ async def claim_from(store, account="zoom", most=10):
     return claimed.claims
 
 
-def closing(claim, outcome, state, now, due_at=None):
-    decision = Decision(state, outcome, due_at, keep_password=due_at is not None)
-    return Closing(Result(claim, Verdict(outcome), now, now, 1), decision)
-
-
 def succeed(held, now):
-    return Ledger([closing(claim, Outcome.OK, TaskState.SUCCEEDED, now) for claim in held])
+    return Ledger([succeeded(claim, now) for claim in held])
 
 
 async def a_round(store):

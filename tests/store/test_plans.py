@@ -74,8 +74,9 @@ def _postgres_walks(rows):
             name = node.get("Index Name")
             if node["Node Type"] == "Bitmap Heap Scan":
                 name = node["Plans"][0].get("Index Name", "several")
-            # A whole walk through an index is no better than one through the table.
-            bounded = "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan"
+            # A whole walk through an index is no better than one through the table; but that of the leases holds
+            # only what is under way.
+            bounded = "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan" or name == "ix_task_lease"
             yield node["Relation Name"], name if bounded else None
 
 

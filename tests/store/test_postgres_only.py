@@ -7,9 +7,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
+from closings import closing
 from databases import ask
 from one_line import one_line
-from postgres_rounds import a_round, claim_from, closing, place_order, succeed
+from postgres_rounds import a_round, claim_from, place_order, succeed
 from sqlalchemy import event, text
 
 from bulkreset.errors import StoreError, UsageError
@@ -72,7 +73,10 @@ class Crowd:
     def answer(self, claim):
         outcome = self.dice.choice([Outcome.OK, Outcome.UNREACHABLE, Outcome.UNEXPECTED])
         state = {Outcome.OK: TaskState.SUCCEEDED, Outcome.UNEXPECTED: TaskState.FAILED}.get(outcome)
-        return closing(claim, outcome, state or TaskState.PENDING, self.hand.now, None if state else self.hand.now)
+        due_at = None if state else self.hand.now
+        return closing(
+            claim, outcome, state or TaskState.PENDING, self.hand.now, due_at=due_at, keep=due_at is not None
+        )
 
     async def operating(self, store):
         for _ in range(40):
