@@ -21,6 +21,9 @@ def a_master():
 
 MASTER = a_master()
 BATCH = MASTER.new_batch_key()
+# Made once: data is drawn to fit them, and drawing must go alike whenever it is repeated.
+WRAPPED = MASTER.wrap(BATCH)
+SEALED = BATCH.seal(7, 1, Secret("mU4!kE9?wP7#rB5$vG8*x2"))
 
 
 @given(ids, ids, st.text(st.characters(exclude_categories=["Cs"])))
@@ -55,10 +58,9 @@ def test_a_sealed_password_opens_under_no_other_key():
 @given(st.data())
 def test_a_changed_text_is_refused(data):
     """One other character anywhere, or a cut, and it does not open; the error shows nothing."""
-    sealed = BATCH.seal(7, 1, Secret("mU4!kE9?wP7#rB5$vG8*x2"))
-    at = data.draw(st.integers(0, len(sealed) - 2))  # the last character has bits that belong to no byte
-    other = data.draw(st.sampled_from("ABYZabyz0189-_").filter(lambda c: c != sealed[at]))
-    for changed in (sealed[:at] + other + sealed[at + 1 :], sealed[:at], "", "\u2603", sealed + "AAAA"):
+    at = data.draw(st.integers(0, len(SEALED) - 2))  # the last character has bits that belong to no byte
+    other = data.draw(st.sampled_from("ABYZabyz0189-_").filter(lambda c: c != SEALED[at]))
+    for changed in (SEALED[:at] + other + SEALED[at + 1 :], SEALED[:at], "", "\u2603", SEALED + "AAAA"):
         with pytest.raises(KeyMismatch) as caught:
             BATCH.open(7, 1, changed)
         assert "mU4" not in str(caught.value)
@@ -98,10 +100,9 @@ def test_another_master_key_is_named_with_the_right_one():
 @given(st.data())
 def test_an_altered_wrapping_is_refused(data):
     """A changed fingerprint, key id or ciphertext never gives a key."""
-    wrapped = MASTER.wrap(BATCH)
-    at = data.draw(st.integers(0, len(wrapped) - 1))
-    other = data.draw(st.sampled_from("0189abyz-_.").filter(lambda c: c != wrapped[at]))
-    for changed in (wrapped[:at] + other + wrapped[at + 1 :], wrapped[:at], ""):
+    at = data.draw(st.integers(0, len(WRAPPED) - 1))
+    other = data.draw(st.sampled_from("0189abyz-_.").filter(lambda c: c != WRAPPED[at]))
+    for changed in (WRAPPED[:at] + other + WRAPPED[at + 1 :], WRAPPED[:at], ""):
         with pytest.raises(KeyMismatch):
             MASTER.unwrap(changed)
 
