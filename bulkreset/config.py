@@ -112,7 +112,26 @@ class RunnerSettings(_Table):
     concurrency: Annotated[int, Field(ge=1, le=5000)] = 500
 
 
-class ZoomSettings(_Table):
+class ProtectedFile(_Table):
+    """Where the list of an account's protected users is kept: a users file, read anew at each use."""
+
+    file: Path
+
+
+class _Account(_Table):
+    """What every account has, whoever its provider is.
+
+    `protected` names users, by address or id, who are never reset; the word "none" says that there are none.
+    `require_approval` is how many people beside the requester must approve a batch before it starts, and
+    `allow_emergency` whether one may be ordered without them.
+    """
+
+    protected: Literal["none"] | list[str] | ProtectedFile | None = None
+    require_approval: Annotated[int, Field(ge=0, le=10)] = 0
+    allow_emergency: bool = False
+
+
+class ZoomSettings(_Account):
     """One Zoom account, reached as a server-to-server OAuth app."""
 
     provider: Literal["zoom"]
@@ -132,10 +151,14 @@ class ZoomSettings(_Table):
         return ZOOM[self.plan][label].shared(self.share)
 
 
-class ZendeskSettings(_Table):
-    """One Zendesk account, reached with an API token or an OAuth token."""
+class ZendeskSettings(_Account):
+    """One Zendesk account, reached with an API token or an OAuth token.
+
+    `owner` is the address of the account's owner, whom Zendesk's listing does not tell from other admins.
+    """
 
     provider: Literal["zendesk"]
+    owner: str | None = None
     subdomain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
     api_url: WebAddress | None = None
     plan: str | None = None
@@ -271,7 +294,7 @@ def _first_line(path: Path, text: str, error: ValidationError) -> str:
     # pydantic puts the chosen alternative of a union into the path; the file has no such key
     given = first["loc"]
     head = 2 if given[:1] == ("accounts",) else 0  # an account's own name may be any of these words
-    chosen = ("zoom", "zendesk", "str", "SecretSource")
+    chosen = ("zoom", "zendesk", "str", "SecretSource", "literal['none']", "list[str]", "ProtectedFile")
     place = (*given[:head], *(part for part in given[head:] if part not in chosen))
     name = ".".join(str(part) for part in place) or "the file"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

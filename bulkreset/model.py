@@ -30,9 +30,27 @@ class TaskState(StrEnum):
         return self not in (TaskState.PENDING, TaskState.RUNNING)
 
 
+class Skip(StrEnum):
+    """Why somebody on a roster is not called at all; it stands as the code of the skipped task."""
+
+    PROTECTED = "protected"  # named in the account's configuration
+    SELF = "self"  # the identity that bulkreset itself runs as
+    OWNER = "owner"  # the account's owner
+    ADMIN = "admin"  # unless admins were asked for
+    SSO = "sso"  # signs in elsewhere only; sessions may be ended all the same
+    LOGIN = "login"  # signs in with Google, Facebook, Apple … : there is no password here
+    SUSPENDED = "suspended"
+    INACTIVE = "inactive"
+    PENDING = "pending_invitation"
+    BOT = "bot"
+    RECENT = "recently_reset"  # by another batch, since the time that was given
+    OPEN_ELSEWHERE = "open_elsewhere"  # in another batch that is not finished
+
+
 class BatchState(StrEnum):
     """Where a batch stands."""
 
+    DRAFT = "draft"  # waits for its approvals; → open by the last of them
     OPEN = "open"  # its due tasks are claimed; → done when the last task is final
     PAUSED = "paused"  # by an operator; → open by `batch resume`
     HALTED = "halted"  # by the runner, which says why; → open by `batch resume`
@@ -87,7 +105,10 @@ class Claim:
     renewals: int
     password_no: int
     maybe_landed: bool
-    password: Secret
+    password: Secret | None  # None where the action needs none
+    display: str = ""
+    chained: bool = False  # its user has a second task, which waits for the end of this one
+    escrow_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote, quote_plus
 
@@ -42,14 +43,45 @@ class Answer:
     body: bytes = field(repr=False)
 
 
+class Role(StrEnum):
+    """What a user may do at the account, as far as it matters here."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    AGENT = "agent"  # Zendesk's
+    MEMBER = "member"  # Zoom's members, Zendesk's end users
+
+
+class Status(StrEnum):
+    """Whether a user can sign in."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    PENDING = "pending"  # invited, and has not come yet
+    SUSPENDED = "suspended"
+
+
 @dataclass(frozen=True, slots=True)
 class DirectoryUser:
-    """A user as the provider's own listing shows it."""
+    """A user as the provider's own listing shows it; None where it does not say."""
 
     user_id: str
     email: str | None
-    role: str | None = None
-    status: str | None = None
+    role: Role | None = None
+    status: Status | None = None
+    groups: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    last_login_at: datetime | None = None
+    bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a user signs in: whether a password set here is of any use, and if not, why not."""
+
+    resettable: bool
+    reason: str | None = None
+    sso: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +143,12 @@ class Provider(Protocol):
     def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
         """Say what an answer to `set_password` means. Pure: the same answer always gives the same verdict."""
 
+    def revoke_sessions(self, user_ref: str) -> Call:
+        """Build the call that ends this user's sessions."""
+
+    def classify_revocation(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
+        """Say what an answer to `revoke_sessions` means. Pure."""
+
     async def policy(self, pace: Pace) -> Policy:
         """Read the account's password policy; the strictest safe one where it cannot be read."""
 
@@ -118,7 +156,16 @@ class Provider(Protocol):
         """Log in and look for all that would refuse a reset; sends no write."""
 
     def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
-        """List the account's users, a page at a time."""
+        """List the account's users, a page at a time; a user may come twice where the listing began anew."""
+
+    async def headcount(self, pace: Pace) -> int:
+        """Return how many users the account has by the provider's own count: what a listing is held against."""
+
+    async def me(self, pace: Pace) -> DirectoryUser | None:
+        """Return the user that the credentials act as; None where they act as nobody in the directory."""
+
+    async def login(self, user_ref: str, pace: Pace) -> Login | None:
+        """Ask how one user signs in; None where the provider does not tell or knows no such user."""
 
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")

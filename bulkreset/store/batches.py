@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import InputError, StoreError, UsageError
-from bulkreset.model import Action, BatchState, Outcome, TaskState
+from bulkreset.model import Action, BatchState, Outcome, Skip, TaskState
 from bulkreset.store import audit, quotas
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
@@ -57,6 +57,10 @@ class NewBatch:
     duplicates: int
     policy: str
     wrapped_key: str
+    options: str = "{}"
+    approvals_needed: int = 0
+    revoke_label: str | None = None  # the quota of the second task of each user, where sessions are to end
+    planned: bool = False  # whether the roster comes as `PlannedEntry`
 
 
 class RosterEntry(NamedTuple):
@@ -70,6 +74,22 @@ class RosterEntry(NamedTuple):
     user_ref: str
     display: str
     resolved: bool = True
+
+
+class PlannedEntry(NamedTuple):
+    """One user of a roster that was looked at before: who is skipped and why, who goes first.
+
+    `ahead` are the seconds that the task is due before those of ordinary users, which puts it before them;
+    `wave` 0 is for canaries, 1 for the rest. The first three are those of a `RosterEntry`.
+    """
+
+    user_ref: str
+    display: str
+    resolved: bool = True
+    skipped: Skip | None = None
+    message: str | None = None
+    ahead: int = 0
+    wave: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ async def _connected(place: Place, *, write: bool) -> AsyncIterator[AsyncConnect
         engine = engine_of(place)
         try:
             async with engine.connect() as conn:
-                await conn.execution_options(bulkreset_write=write)
+                await conn.execution_options(bulkreset_write=write, bulkreset_migrates=write)
                 async with conn.begin():
                     yield conn
         finally:

@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -138,7 +138,11 @@ batch = Table(
     Column("excluded", Integer, nullable=False),
     Column("duplicates", Integer, nullable=False),
     Column("policy", Text, nullable=False),  # JSON: what the provider asks of a password, as read at creation
-    Column("options", Text, nullable=False, server_default="{}"),
+    Column("options", Text, nullable=False, server_default="{}"),  # JSON: see bulkreset.options
+    Column("approvals_needed", Integer, nullable=False, server_default="0"),
+    Column("wave", Integer, nullable=False, server_default="1"),  # the wave of tasks that may be claimed
+    Column("wave_at", UtcDateTime),  # when that wave was opened; NULL for the first
+    Column("closed_at", UtcDateTime),  # when the roster was held against the account once more
     Column("wrapped_key", Text),  # the batch key under the master key; NULL once nothing is sealed any more
     _one_of("state", BatchState),
     Index("ix_batch_account_state", "account", "state"),
@@ -161,6 +165,8 @@ task = Table(
     Column("action", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
+    # 0 for the canaries, 1 for the rest; NULL while the task waits for the end of the user's other one
+    Column("wave", Integer, server_default="1"),
     Column("attempt", Integer, nullable=False, server_default="0"),  # number of the latest attempt
     Column("tries", Integer, nullable=False, server_default="0"),  # failure tries spent
     Column("unclear", Integer, nullable=False, server_default="0"),  # attempts that ended unknown
@@ -193,6 +199,7 @@ task = Table(
         "ix_task_due",
         "batch_id",
         "label",
+        "wave",
         "due_at",
         "id",
         postgresql_where=text(_PENDING),
@@ -269,6 +276,30 @@ attempt = Table(
     # What was sent lately; rows come in this order, so a few words a page of them are enough at PostgreSQL.
     Index("ix_attempt_opened_at", "opened_at", postgresql_using="brin"),
     sqlite_with_rowid=False,
+)
+
+# Who let a draft go, and what exactly: an approval counts only while both hashes are the batch's own.
+approval = Table(
+    "approval",
+    metadata,
+    Column("batch_id", _Id, ForeignKey("batch.id"), primary_key=True, autoincrement=False),
+    Column("approver", Text, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("roster_sha256", Text, nullable=False),
+    Column("options_sha256", Text, nullable=False),
+)
+
+# Passwords in force, sealed to the escrow's recipients: nothing here or in the configuration opens them.
+escrow = Table(
+    "escrow",
+    metadata,
+    Column("task_id", _Id, ForeignKey("task.id"), primary_key=True, autoincrement=False),
+    Column("batch_id", _Id, ForeignKey("batch.id"), nullable=False),
+    Column("sealed_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Index("ix_escrow_batch_id", "batch_id", "task_id"),
+    Index("ix_escrow_expires_at", "expires_at"),
 )
 
 event = Table(

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from bulkreset.config import DatabaseSettings
 from bulkreset.errors import ConfigError, SchemaBehind, StoreError
@@ -82,11 +83,48 @@ async def test_every_migration_can_be_undone(anywhere):
     assert await differences(anywhere) == []
 
 
-def _downgrade(connection):
+def _downgrade(connection, to="base"):
     config = Config()
     config.set_main_option("script_location", str(scripts()))
     config.attributes["connection"] = connection
-    command.downgrade(config, "base")
+    command.downgrade(config, to)
+
+
+_A_BATCH = (
+    "INSERT INTO batch (account, incident, reason, requested_by, created_at, state, roster_sha256, total, "
+    "excluded, duplicates, policy) "
+    "VALUES ('zoom', 'I', 'r', 'ada', '2026-01-01 00:00:00.000000+00:00', '{}', 'x', 1, 0, 0, '{{}}')"
+)
+_A_TASK = (
+    "INSERT INTO task (batch_id, account, label, user_ref, display, action, state, due_at) "
+    "SELECT id, 'zoom', 'medium', 'a', 'a', 'set_password', 'pending', created_at FROM batch"
+)
+
+
+async def test_a_batch_that_was_under_way_goes_on_after_the_upgrade(anywhere):
+    """Rows of the release before are kept as they are, may be claimed, and only known states are taken."""
+    await upgrade(anywhere)
+    engine = engine_of(anywhere)
+
+    async def do(work, migrates=False):
+        async with engine.connect() as conn:
+            await conn.execution_options(bulkreset_write=True, bulkreset_migrates=migrates)
+            async with conn.begin():
+                return await work(conn)
+
+    await do(lambda conn: conn.run_sync(_downgrade, "0002"), migrates=True)
+    cast = "+00:00" if engine.dialect.name == "postgresql" else ""
+    await do(lambda conn: conn.exec_driver_sql(_A_BATCH.format("open").replace("+00:00", cast)))
+    await do(lambda conn: conn.exec_driver_sql(_A_TASK))
+    await upgrade(anywhere)
+    rows = await do(
+        lambda conn: conn.execute(text("SELECT batch.id, batch.state, batch.wave, task.wave FROM batch, task"))
+    )
+    assert rows.all() == [(1, "open", 1, 1)]
+    await do(lambda conn: conn.exec_driver_sql(_A_BATCH.format("draft").replace("+00:00", cast)))
+    with pytest.raises(IntegrityError, match="state_word"):
+        await do(lambda conn: conn.exec_driver_sql(_A_BATCH.format("odd").replace("+00:00", cast)))
+    await engine.dispose()
 
 
 async def test_the_database_is_readable_by_its_owner_only(place):

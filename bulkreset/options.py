@@ -1,0 +1,53 @@
+"""How a batch is to be worked on, beyond who is on its roster: chosen once, approved with it, never changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Self
+
+HALT_AT: Final = 0.2
+"""Share of failures among the last results of a batch that halts it, where nothing else is ordered."""
+
+ESCROW_DAYS: Final = 30
+"""Days that escrowed passwords are kept, where nothing else is ordered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a batch; `sha256` is what an approval is bound to, beside the roster's own hash.
+
+    `listing` holds the filters of a roster that was taken from the account itself, and is None for any other.
+    `sends_sha256` is over the references that will be called, in the way of the roster's hash: whoever is skipped
+    from the start is part of what was approved.
+    """
+
+    revoke_sessions: bool = False
+    escrow_to: tuple[str, ...] = ()
+    escrow_days: int = ESCROW_DAYS
+    canary: int = 0
+    hold_after_canary: bool = False
+    ramp_s: int = 0
+    halt_at: float = HALT_AT
+    include_admins: bool = False
+    emergency: bool = False
+    listing: Mapping[str, Any] | None = None
+    sends_sha256: str = ""
+
+    def as_json(self) -> str:
+        """Return the options as text, always the same for the same options."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `as_json` wrote; what is not named there is as it is by default."""
+        values = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        options = cls(**{name: value for name, value in values.items() if name in known})
+        object.__setattr__(options, "escrow_to", tuple(options.escrow_to))
+        return options
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the whole of the options."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
