@@ -107,8 +107,6 @@ class Claim:
     maybe_landed: bool
     password: Secret | None  # None where the action needs none
     display: str = ""
-    chained: bool = False  # its user has a second task, which waits for the end of this one
-    escrow_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +124,7 @@ class Verdict:
     request_id: str | None = None
     retry_at: datetime | None = None
     pauses_quota: bool = False
+    elsewhere: bool = False  # the user signs in elsewhere: there is no password here, but there are sessions
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ from bulkreset.providers import open_provider
 from bulkreset.providers.base import Pace, Provider
 from bulkreset.providers.http import ReadTransport
 from bulkreset.store import batches
-from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.pace import Pacer
+from bulkreset.store.rosters import RosterEntry
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from bulkreset.errors import InputError, StoreError
 from bulkreset.intake.users_file import UserLine
-from bulkreset.store.batches import RosterEntry
+from bulkreset.store.rosters import RosterEntry
 
 CHUNK: Final = 5_000
 """Rows that `rows` hands over at a time."""

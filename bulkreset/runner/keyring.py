@@ -8,7 +8,7 @@ from bulkreset.passwords.generator import generate
 from bulkreset.passwords.policy import Policy
 from bulkreset.passwords.vault import BatchKey, MasterKey
 from bulkreset.secret import Secret
-from bulkreset.store.claims import OpenBatch
+from bulkreset.store.due import OpenBatch
 
 _KEYS_HELD = 64
 

@@ -22,10 +22,11 @@ from bulkreset.limits.belt import belt
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
-from bulkreset.model import Claim, Outcome, Quota, Result, Verdict
+from bulkreset.model import Claim, Outcome, Quota, Verdict
 from bulkreset.providers.base import Provider
 from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
-from bulkreset.runner.decide import backoff, decide
+from bulkreset.runner.decide import backoff
+from bulkreset.runner.handling import PROTECTED, Escrow, Guard, Handling
 from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
 from bulkreset.store import batches, claims, quotas
@@ -55,6 +56,8 @@ class Context:
     transport: WriteTransport
     recorder: Recorder
     sealer: Sealer
+    guard: Guard
+    escrow: Escrow
     worker: str
     http_timeout: timedelta
     poll_interval: float
@@ -64,7 +67,9 @@ class Context:
 class Lane:
     """The loop of one quota. Start `run` as a task; `stop` ends it with nothing in hand."""
 
-    def __init__(self, context: Context, which: Quota, provider: Provider, rate: Rate) -> None:
+    def __init__(
+        self, context: Context, which: Quota, provider: Provider, rate: Rate, peers: "list[Lane] | None" = None
+    ) -> None:
         self.quota = which
         self.provider = provider
         self.sent = 0
@@ -73,10 +78,13 @@ class Lane:
         self.halted: str | None = None
         self.paused_until: datetime | None = None
         self._context = context
+        self._peers = [] if peers is None else peers  # the account's other lanes: a halt is of all of them
+        self._peers.append(self)
         self._spacing = Spacing.of(rate)
         self._belt = belt(rate, self._spacing)
         self._window = rate.window
         self._watch = Watch(self._window)
+        self._handling = Handling(provider, context.guard, context.escrow)
         self._buffer: deque[tuple[Claim, float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(context.concurrency)
@@ -154,6 +162,7 @@ class Lane:
             self._release(claimed.claims, "the database's clock could not be read closely enough")
             return 0.1
         self._offset = claimed.now - _EPOCH - timedelta(seconds=claimed.read_at)
+        self._handling.know(claimed.batches)
         for claim in claimed.claims:
             self._buffer.append((claim, claimed.read_at + (claim.slot_at - claimed.now).total_seconds()))
             self.touched.add(claim.batch_id)
@@ -249,6 +258,8 @@ class Lane:
             # Every slot up to the horizon is taken: come back when half of them are behind us.
             ends_in = (offer.slots.stop / US) - claimed.now.timestamp() - (monotonic() - claimed.read_at)
             return max(0.0, ends_in - HORIZON.total_seconds() / 2)
+        if claimed.held_back and not claimed.claims:
+            return min(poll, HORIZON.total_seconds() / 2)  # a ramp that is this low may have no call in all of it
         if offer.opens_at is not None and not claimed.claims:
             return min(poll, max(0.01, (offer.opens_at - claimed.now).total_seconds()))
         return poll if not claimed.claims else min(poll, 0.5)
@@ -324,9 +335,12 @@ class Lane:
         auth = self.provider.auth
         generation, login = auth.generation, self._login
         try:
-            call = self.provider.set_password(claim.user_ref, claim.password)
+            call = self._handling.call(claim)
         except ValueError as error:
             self._close(claim, Verdict(Outcome.UNEXPECTED, message=str(error)), None, self._at(monotonic()), None)
+            return
+        if call is None:
+            self._close(claim, PROTECTED, None, self._at(monotonic()), None)
             return
         headers = {**auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
         started = monotonic()
@@ -343,8 +357,7 @@ class Lane:
             logger().exception("a call broke off", account=self.quota.account)
             verdict = Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         else:
-            mask = (claim.password.reveal(), *auth.secrets())
-            verdict = self.provider.classify(answer, now=self._at(monotonic()), mask=mask)
+            verdict = self._handling.classify(claim, answer, self._at(monotonic()))
         ended = monotonic()
         latency_ms = round((ended - started) * 1000)
         stale = login != self._login  # refused already for an earlier call, and replaced since
@@ -354,7 +367,9 @@ class Lane:
             # Nothing leaves without a login; the claimer gets a fresh one before it claims again.
             self._drop(why="the login was refused")
         self._warm_up(ended - started, ended)
-        self._close(claim, verdict, sent_at, self._at(ended), latency_ms)
+        closed = self._close(claim, verdict, sent_at, self._at(ended), latency_ms)
+        if (reason := self._handling.too_many_failed(self._watch, closed)) is not None:
+            self._halt_batch(claim.batch_id, reason)
         if verdict.outcome is Outcome.POLICY_REJECTED and self._outdated(started):
             return  # says nothing about passwords that are built to the policy as it is now
         self._judge(claim, verdict, sent_at, self._at(ended), stale=stale)
@@ -392,14 +407,16 @@ class Lane:
 
     def _close(
         self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, latency_ms: int | None
-    ) -> None:
-        decision = decide(claim, verdict, now=closed_at, jitter=random.random())  # noqa: S311
+    ) -> Closing:
+        closing = self._handling.close(claim, verdict, sent_at, closed_at, latency_ms)
+        decision = closing.decision
         if decision.due_at is not None:
             # Have another look when this falls due, where that is sooner than the next poll.
             wait = max(0.0, (decision.due_at - closed_at).total_seconds()) + 2 * GATHER_S
             if wait < self._context.poll_interval:
                 asyncio.get_running_loop().call_later(wait, self._low.set)
-        self._context.recorder.put(Closing(Result(claim, verdict, sent_at, closed_at, latency_ms), decision))
+        self._context.recorder.put(closing)
+        return closing
 
     def _release(self, unsent: Iterable[Claim], why: str) -> None:
         """Give claims back that were never sent."""
@@ -426,9 +443,10 @@ class Lane:
     def _halt(self, reason: str) -> None:
         if self.halted is None:
             logger().error("account halted", account=self.quota.account, reason=reason)
-        self.halted = reason
         self._finding = self._context.recorder.put(halt=Halt(self.quota, reason))
-        self._drop(why="its account was halted")
+        for lane in self._peers:
+            lane.halted, lane._finding = reason, self._finding  # noqa: SLF001  (a lane itself)
+            lane._drop(why="its account was halted")  # noqa: SLF001
 
     def _halt_batch(self, batch_id: int, reason: str) -> None:
         logger().error("batch halted", batch=batch_id, reason=reason)

@@ -1,5 +1,6 @@
 """What a run of answers says about an account: pause it, halt it, or halt the batch. Pure state, no I/O."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,6 +11,7 @@ from bulkreset.model import Outcome, Verdict
 _OUTAGE_RUN: Final = 10
 # The same refusal for twenty users in a row is a rule that we do not know, not twenty odd users.
 _REFUSAL_RUN: Final = 20
+_LATELY: Final = 100
 _BREAKER_FIRST_S: Final = 5.0
 _BREAKER_CEILING_S: Final = 300.0
 _LIMITED_CEILING_S: Final = 60.0
@@ -48,6 +50,7 @@ class Watch:
     _limited: int = 0
     _limited_at: datetime | None = None
     _deaf_until: datetime | None = None
+    _ended: dict[int, deque[bool]] = field(default_factory=dict)
     _refusals: dict[int, tuple[Outcome, int]] = field(default_factory=dict)
 
     def see(
@@ -70,6 +73,19 @@ class Watch:
             if not stale:
                 self.trusted = True
         return refusal
+
+    def ended(self, batch_id: int, *, failed: bool, halt_at: float, total: int) -> str | None:
+        """Take in one task that is final; tell why its batch must stop, where too many failed lately.
+
+        The share is counted over the last hundred such tasks of the batch, or over all of a smaller one.
+        """
+        last = self._ended.setdefault(batch_id, deque(maxlen=_LATELY))
+        last.append(failed)
+        failures, among = sum(last), min(_LATELY, total)
+        if failures <= halt_at * among:
+            return None
+        self._ended.pop(batch_id)
+        return f"{failures} of the last {len(last)} users failed, more than {halt_at:.0%} of {among}"
 
     def _rate_limited(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
         if not verdict.pauses_quota:

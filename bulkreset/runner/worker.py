@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bulkreset.config import Settings
 from bulkreset.errors import ConfigError, KeyMismatch, StoreError
@@ -15,11 +15,15 @@ from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.handling import Escrow, Guard
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
-from bulkreset.store import batches, claims, results, workers
+from bulkreset.store import batches, claims, control, due, results, workers
 from bulkreset.store.engine import Store
+
+if TYPE_CHECKING:
+    from bulkreset.providers.base import Provider
 
 SOON: Final = timedelta(minutes=1)
 """What falls due within this time is waited for by `run --once`; what is later is left to the next run."""
@@ -59,6 +63,8 @@ class Worker:
         master: MasterKey,
         *,
         name: str,
+        guard: Guard,
+        escrow: Escrow,
         once: bool = False,
         accounts: Sequence[str] = (),
         chores: Sequence[Chore] = (),
@@ -75,6 +81,8 @@ class Worker:
             transport=transport,
             recorder=self._recorder,
             sealer=self._keyring,
+            guard=guard,
+            escrow=escrow,
             worker=name,
             http_timeout=settings.http_timeout,
             poll_interval=settings.runner.poll_interval,
@@ -82,6 +90,8 @@ class Worker:
         )
         self._lanes: dict[Quota, Lane] = {}
         self._loops: dict[Quota, asyncio.Task[None]] = {}
+        self._providers: dict[str, Provider] = {}
+        self._peers: dict[str, list[Lane]] = {}
         self._unusable: set[str] = set()
         self._errands: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
@@ -152,23 +162,23 @@ class Worker:
             if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
                 await results.rescue(self._store)
             await self._run_errands()
+            await control.advance(self._store)
             self._finished.update(await batches.finish(self._store))
             if monotonic() - self._told_at > workers.TOLD_EVERY.total_seconds():
                 await workers.tell(self._store, self._context.worker)
                 self._told_at = monotonic()
             async with self._store.read() as conn:
-                accounts = await batches.open_accounts(conn)
+                work = await batches.open_work(conn)
         except StoreError as error:
             if first:
                 raise
             logger().error("the database is away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
             return
-        await self._close_lanes(set(accounts))
-        at_work = {which.account for which in self._lanes}
-        for account in accounts:
-            if self._wanted(account) and account not in at_work and account not in self._unusable:
-                self._open_lane(account, first=first)
+        await self._close_lanes(work)
+        for account, actions in work.items():
+            if self._wanted(account) and account not in self._unusable:
+                self._open_lanes(account, actions, first=first)
 
     async def _close_lanes(self, still_open: Collection[str]) -> None:
         """End the lanes whose account has no open batch any more: each costs a claim every poll."""
@@ -177,6 +187,7 @@ class Worker:
                 lane.stop()
                 await self._loops.pop(which)
                 del self._lanes[which]
+                self._peers[which.account].remove(lane)
                 self._sent += lane.sent
                 self._finished |= lane.touched
 
@@ -207,19 +218,26 @@ class Worker:
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
 
-    def _open_lane(self, account: str, *, first: bool) -> None:
+    def _open_lanes(self, account: str, actions: Collection[Action], *, first: bool) -> None:
+        """Give an account a lane for each label that these actions are counted under, where it has none yet."""
         try:
             settings = self._settings.account(account)
-            provider = open_provider(account, settings, self._settings.base, self._context.transport)
+            provider = self._providers.get(account)
+            if provider is None:
+                provider = open_provider(account, settings, self._settings.base, self._context.transport)
+                self._providers[account] = provider
         except ConfigError as error:
             self._unusable.add(account)
             if first and (account in self._accounts or account in self._settings.accounts):
                 raise
             logger().error("account cannot be used", account=account, reason=str(error))
             return
-        which = Quota(account, provider.label(Action.SET_PASSWORD))
-        lane = self._lanes[which] = Lane(self._context, which, provider, settings.rate(which.label))
-        self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account}")
+        for which in sorted({Quota(account, provider.label(action)) for action in actions}):
+            if which not in self._lanes:
+                peers = self._peers.setdefault(account, [])
+                lane = Lane(self._context, which, provider, settings.rate(which.label), peers)
+                self._lanes[which] = lane
+                self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account} {which.label}")
 
     async def _nothing_soon(self) -> bool:
         """Whether no task can be sent, and no result saved, within the next minute."""
@@ -231,7 +249,7 @@ class Worker:
             for which, lane in self._lanes.items():
                 if lane.halted is not None or (lane.paused_until is not None and lane.paused_until > soon):
                     continue
-                due_at = await claims.next_due(conn, which)
+                due_at = await due.next_due(conn, which)
                 if due_at is not None and due_at <= soon:
                     return False
             if not self._store.exclusive:

@@ -1,28 +1,23 @@
 """Batches: created whole or not at all, looked at, paused, resumed, cancelled, retried, finished."""
 
-import asyncio
-from collections.abc import AsyncIterable, Callable, Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
     ColumnElement,
-    Insert,
     Row,
     Text,
     and_,
-    bindparam,
     case,
-    cast,
     false,
     func,
     insert,
     literal,
-    null,
     or_,
     select,
     text,
@@ -31,14 +26,17 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import InputError, StoreError, UsageError
-from bulkreset.model import Action, BatchState, Outcome, Skip, TaskState
-from bulkreset.store import audit, quotas
+from bulkreset.model import Action, BatchState, Outcome, TaskState
+from bulkreset.options import Options
+from bulkreset.store import audit, quotas, rosters, second
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
-from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import UtcDateTime, any_in_state, batch, is_active, is_pending, task
+from bulkreset.store.rosters import Entries
+from bulkreset.store.tables import any_in_state, batch, is_active, is_pending, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
+_UNDONE = (TaskState.FAILED, TaskState.SKIPPED)
+_OF_TASKS: Final = ("label", "revoke_label", "planned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +61,9 @@ class NewBatch:
     planned: bool = False  # whether the roster comes as `PlannedEntry`
 
 
-class RosterEntry(NamedTuple):
-    """One user of a roster, in the order of the columns of `_roster`.
-
-    `user_ref` is what the provider's call takes and `display` the name that people know; `resolved` is False
-    where the provider takes ids only and lists nobody by this address. A tuple, not a dataclass: it is made a
-    million times a roster, at a third of the cost.
-    """
-
-    user_ref: str
-    display: str
-    resolved: bool = True
-
-
-class PlannedEntry(NamedTuple):
-    """One user of a roster that was looked at before: who is skipped and why, who goes first.
-
-    `ahead` are the seconds that the task is due before those of ordinary users, which puts it before them;
-    `wave` 0 is for canaries, 1 for the rest. The first three are those of a `RosterEntry`.
-    """
-
-    user_ref: str
-    display: str
-    resolved: bool = True
-    skipped: Skip | None = None
-    message: str | None = None
-    ahead: int = 0
-    wave: int = 1
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as it stands, with its tasks counted by state and by latest outcome."""
+    """A batch as it stands, with its password tasks counted by state and by latest outcome."""
 
     id: int
     account: str
@@ -111,45 +80,67 @@ class Batch:
     total: int
     excluded: int
     duplicates: int
+    options: Options
+    options_sha256: str
+    approvals_needed: int
+    wave: int
+    closed_at: datetime | None
     counts: dict[str, int]
     outcomes: dict[str, int]
+    sessions: dict[str, int]  # the revocations by state; all zero where none were ordered
 
     @property
     def left(self) -> int:
-        """Return how many tasks are not final yet."""
-        return sum(self.counts[state] for state in _ACTIVE)
+        """Return how many tasks are not final yet, revocations included."""
+        return sum(counts[state] for counts in (self.counts, self.sessions) for state in _ACTIVE)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every task succeeded."""
+        return not any(counts[state] for counts in (self.counts, self.sessions) for state in _UNDONE)
 
 
-async def create(
-    conn: AsyncConnection, order: NewBatch, roster: AsyncIterable[Sequence[RosterEntry]], *, now: datetime
-) -> int:
+async def create(conn: AsyncConnection, order: NewBatch, roster: Entries, *, now: datetime) -> int:
     """Write a batch and all its tasks in the caller's transaction and return its id; a crash leaves nothing.
 
-    Users with a task still open in another batch become `skipped` rows, and users that the provider does not
-    list become `failed` rows with outcome `user_not_found`, so that every roster line has its row.
+    It is open at once, or a draft where people must approve it first. See `rosters.write` for its tasks.
     """
-    columns = {name: getattr(order, name) for name in order.__dataclass_fields__ if name != "label"}
+    options = Options.from_json(order.options)
+    told = {name: getattr(order, name) for name in order.__dataclass_fields__ if name not in _OF_TASKS}
     await lock_orders(conn, order.account)
-    created = await conn.execute(insert(batch).values(**columns, created_at=now, state=BatchState.OPEN))
+    created = await conn.execute(
+        insert(batch).values(
+            **told,
+            created_at=now,
+            state=BatchState.DRAFT if order.approvals_needed else BatchState.OPEN,
+            wave=0 if options.canary else 1,
+        )
+    )
     assert created.inserted_primary_key is not None
     batch_id = int(created.inserted_primary_key[0])
-    written = 0
-    common = {"batch_id": batch_id, "account": order.account, "label": order.label, "now": now}
-    # Most often nothing else is open at the account, and then no user need be looked up. It stays so: orders wait.
-    beside_others = (await conn.execute(_ANY_ACTIVE, {"account": order.account})).first() is not None
-    statement = _INSERT_BESIDE_OTHERS if beside_others else _INSERT_ALONE
-    async for entries in roster:
-        rows = await asyncio.to_thread(as_json, entries)
-        written += (await conn.execute(statement, {"roster": rows, **common})).rowcount
+    written = await rosters.write(
+        conn,
+        roster,
+        batch_id=batch_id,
+        account=order.account,
+        label=order.label,
+        planned=order.planned,
+        now=now,
+    )
     if written != order.total:
         raise InputError(f"the roster changed while it was written: {written} rows instead of {order.total}")
+    if order.revoke_label is not None:
+        await rosters.add_revocations(conn, batch_id=batch_id, label=order.revoke_label, now=now)
+    detail = {name: value for name, value in told.items() if name not in ("wrapped_key", "policy", "options")}
     await audit.append(
         conn,
         batch_id,
         at=now,
         actor=order.requested_by,
         kind="created",
-        **{k: v for k, v in columns.items() if k not in ("wrapped_key", "policy")},
+        **detail,
+        options=json.loads(order.options),
+        options_sha256=options.sha256,
     )
     return batch_id
 
@@ -185,18 +176,18 @@ async def find(
     async with store.read() as conn:
         rows = (await conn.execute(select(batch).where(*chosen).order_by(batch.c.id))).all()
         counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
+        sessions = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
-        counted = (
-            select(task.c.batch_id, task.c.state, task.c.outcome, func.count().label("n"))
-            .where(task.c.batch_id.in_(list(counts)))
-            .group_by(task.c.batch_id, task.c.state, task.c.outcome)
-        )
-        for row in await conn.execute(counted):
+        two = {row.id for row in rows if _options(row.options).revoke_sessions}
+        for row in [*await _counted(conn, counts.keys() - two), *await _counted(conn, two, by_action=True)]:
+            if row.action == Action.REVOKE_SESSIONS:
+                sessions[row.batch_id][row.state] += row.n
+                continue
             counts[row.batch_id][row.state] += row.n
             if row.outcome is not None:
                 by_outcome = outcomes[row.batch_id]
                 by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
-    return [_batch(row, counts[row.id], outcomes[row.id]) for row in rows]
+    return [_batch(row, counts[row.id], outcomes[row.id], sessions[row.id]) for row in rows]
 
 
 async def get(store: Store, batch_id: int) -> Batch:
@@ -209,7 +200,7 @@ async def get(store: Store, batch_id: int) -> Batch:
 
 async def pause(store: Store, batch_id: int, actor: str) -> None:
     """Stop claiming from an open batch; a running worker obeys at its next claim."""
-    await _change(
+    await _steer(
         store,
         batch_id,
         actor,
@@ -232,9 +223,7 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
         lifts = found is not None and found.account in halted
         # A batch that is open at a halted account is waiting too; resuming it is what its operator means.
         allowed = {BatchState.PAUSED, BatchState.HALTED} | ({BatchState.OPEN} if lifts else set())
-        await _change_in(
-            conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None
-        )
+        await change(conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None)
         if found is not None and lifts:
             await quotas.lift(conn, found.account)
 
@@ -242,13 +231,13 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
 async def cancel(store: Store, batch_id: int, actor: str) -> None:
     """End a batch: nothing more is claimed, and what waits is cancelled. Calls in flight are still recorded."""
     async with store.write(LONG) as conn:
-        await _change_in(
+        await change(
             conn,
             store,
             batch_id,
             actor,
             "cancelled",
-            {BatchState.OPEN, BatchState.PAUSED, BatchState.HALTED},
+            {BatchState.DRAFT, BatchState.OPEN, BatchState.PAUSED, BatchState.HALTED},
             state=BatchState.CANCELLED,
             state_reason=f"cancelled by {actor}",
         )
@@ -297,15 +286,17 @@ async def retry(
                 maybe_landed=False,
                 sealed=None,
                 finished_at=None,
+                wave=select(batch.c.wave).where(batch.c.id == batch_id).scalar_subquery(),
             )
         )
+        await second.bring_back(conn, batch_id, now=now)
         if reopened.rowcount == 0:
             kind = f" with outcome {', '.join(outcomes)}" if outcomes else ""
             raise UsageError(
                 f"batch {batch_id} has no failed task{kind} to retry; see `bulkreset batch show {batch_id}`"
             )
         held = (await conn.execute(select(batch.c.wrapped_key).where(batch.c.id == batch_id))).scalar_one()
-        await _change_in(
+        await change(
             conn,
             store,
             batch_id,
@@ -382,10 +373,18 @@ async def rewrap(store: Store, actor: str, wrap: Callable[[str], str]) -> list[i
     return [batch_id for batch_id, _ in renewed]
 
 
-async def open_accounts(conn: AsyncConnection) -> list[str]:
-    """Return the accounts that have an open batch."""
-    rows = await conn.execute(select(batch.c.account).where(batch.c.state == BatchState.OPEN).distinct())
-    return [row.account for row in rows]
+async def open_work(conn: AsyncConnection) -> dict[str, frozenset[Action]]:
+    """Return the accounts that have an open batch, each with the actions that are ordered there."""
+    rows = await conn.execute(
+        select(batch.c.account, batch.c.options).where(batch.c.state == BatchState.OPEN).distinct()
+    )
+    work: dict[str, frozenset[Action]] = {}
+    for row in rows:
+        ordered = {Action.SET_PASSWORD}
+        if _options(row.options).revoke_sessions:
+            ordered.add(Action.REVOKE_SESSIONS)
+        work[row.account] = work.get(row.account, frozenset()) | ordered
+    return work
 
 
 async def wrapped_keys(store: Store) -> list[tuple[int, str]]:
@@ -395,14 +394,14 @@ async def wrapped_keys(store: Store) -> list[tuple[int, str]]:
         return [(row.id, row.wrapped_key) for row in rows]
 
 
-async def _change(
+async def _steer(
     store: Store, batch_id: int, actor: str, kind: str, allowed: set[BatchState], **values: Any
 ) -> None:
     async with store.write() as conn:
-        await _change_in(conn, store, batch_id, actor, kind, allowed, **values)
+        await change(conn, store, batch_id, actor, kind, allowed, **values)
 
 
-async def _change_in(
+async def change(
     conn: AsyncConnection,
     store: Store,
     batch_id: int,
@@ -413,6 +412,7 @@ async def _change_in(
     detail: dict[str, Any] | None = None,
     **values: Any,
 ) -> None:
+    """Change a batch's row and write who did it into its chain. Raises UsageError where its state forbids it."""
     changed = await conn.execute(
         update(batch).where(batch.c.id == batch_id, batch.c.state.in_(allowed)).values(**values)
     )
@@ -423,6 +423,16 @@ async def _change_in(
         words = " or ".join(sorted(allowed))
         raise UsageError(f"batch {batch_id} is {state}; only one that is {words} can be {kind}")
     await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind=kind, **(detail or {}))
+
+
+async def _counted(conn: AsyncConnection, ids: Collection[int], *, by_action: bool = False) -> Sequence[Row[Any]]:
+    """Count tasks by state and outcome; by action as well only where it matters: no index holds all three."""
+    if not ids:
+        return []
+    action = task.c.action if by_action else literal(Action.SET_PASSWORD, Text()).label("action")
+    by = [task.c.batch_id, task.c.state, task.c.outcome, *([task.c.action] if by_action else [])]
+    wanted = select(task.c.batch_id, task.c.state, task.c.outcome, action, func.count().label("n"))
+    return (await conn.execute(wanted.where(task.c.batch_id.in_(ids)).group_by(*by))).all()
 
 
 async def _held(conn: AsyncConnection, *which: ColumnElement[bool]) -> list[int]:
@@ -441,63 +451,16 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
     await conn.execute(update(task).where(waiting).values(state=TaskState.CANCELLED, finished_at=now, sealed=None))
 
 
-def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int]) -> Batch:
-    values = {
-        name: getattr(row, name) for name in Batch.__dataclass_fields__ if name not in ("counts", "outcomes")
-    }
-    values["state"] = BatchState(row.state)
-    return Batch(**values, counts=counts, outcomes=dict(sorted(outcomes.items())))
+def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int], sessions: dict[str, int]) -> Batch:
+    told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
+    values = {name: getattr(row, name) for name in told}
+    options = _options(row.options)
+    values |= {"state": BatchState(row.state), "options": options, "options_sha256": options.sha256}
+    return Batch(**values, counts=counts, outcomes=dict(sorted(outcomes.items())), sessions=sessions)
 
 
-_roster = rows_in("roster", {"user_ref": Text(), "display": Text(), "resolved": Boolean()})
-_other = task.alias("other")
+_options = lru_cache(maxsize=256)(Options.from_json)
 
-_ANY_ACTIVE = (
-    select(task.c.id)
-    .where(task.c.account == bindparam("account", type_=Text()), is_active())
-    .order_by(task.c.account, task.c.user_ref)
-    .limit(1)
-)
-
-
-def _insert_tasks(taken_in: ColumnElement[int | None]) -> Insert:
-    """Write a chunk of a roster; `taken_in` is the batch where the user's task is open already."""
-    resolved, taken = _roster.c.resolved, taken_in.is_not(None)
-    now = bindparam("now", type_=UtcDateTime())
-    values: dict[str, ColumnElement[Any]] = {
-        "batch_id": bindparam("batch_id", type_=BigInteger()),
-        "account": bindparam("account", type_=Text()),
-        "label": bindparam("label", type_=Text()),
-        "user_ref": _roster.c.user_ref,
-        "display": _roster.c.display,
-        "action": literal(Action.SET_PASSWORD, Text()),
-        "due_at": now,
-        "state": case(
-            (~resolved, TaskState.FAILED.value), (taken, TaskState.SKIPPED.value), else_=TaskState.PENDING.value
-        ),
-        "outcome": case((~resolved, Outcome.USER_NOT_FOUND.value)),
-        "message": case(
-            (~resolved, "the account's listing has no user with this address"),
-            (taken, literal("already open in batch ", Text()).concat(cast(taken_in, Text()))),
-        ),
-        "finished_at": case((or_(~resolved, taken), now)),
-    }
-    return insert(task).from_select(list(values), select(*values.values()).select_from(_roster))
-
-
-# A search for each user, not a join: PostgreSQL would gather all open tasks anew for every chunk.
-_INSERT_BESIDE_OTHERS = _insert_tasks(
-    select(_other.c.batch_id)
-    .where(
-        _other.c.account == bindparam("account", type_=Text()),
-        _other.c.user_ref == _roster.c.user_ref,
-        _other.c.action == Action.SET_PASSWORD,
-        is_active(_other),
-    )
-    .limit(1)
-    .scalar_subquery()
-)
-_INSERT_ALONE = _insert_tasks(cast(null(), BigInteger()))
 
 _active_task = or_(any_in_state(TaskState.PENDING), any_in_state(TaskState.RUNNING))
 

@@ -4,63 +4,44 @@ After a crash the table knows every call that may have gone out, because its att
 Locks are taken in one order, here and everywhere: quota rows, then batch rows, then task rows, each by their key.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, zip_longest
 from time import monotonic
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Integer,
-    Row,
-    Select,
     Text,
-    any_,
     bindparam,
     case,
     func,
     insert,
-    or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import StoreError
-from bulkreset.limits.quota import Spacing
-from bulkreset.model import Action, BatchState, Claim, Quota, TaskState
+from bulkreset.limits.quota import US, Spacing
+from bulkreset.limits.ramp import on_ramp
+from bulkreset.model import Action, Claim, Quota, TaskState
 from bulkreset.secret import Secret
 from bulkreset.store import audit, quotas
+from bulkreset.store.due import Due, OpenBatch, due_batches, pick
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Offer, Window
-from bulkreset.store.rows import as_json, rows_in, rows_out
+from bulkreset.store.rows import as_json, rows_in
 from bulkreset.store.tables import (
     UtcDateTime,
-    any_task,
     attempt,
     batch,
-    is_pending,
     is_running,
     slot_text,
     state_is,
     task,
 )
-
-# Batches of one account that progress side by side; the others follow as these end.
-_BATCHES_AT_ONCE: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBatch:
-    """What a claim needs to know of a batch to seal and open its passwords."""
-
-    id: int
-    policy: str
-    wrapped_key: str
 
 
 class Sealer(Protocol):
@@ -86,6 +67,8 @@ class Claimed:
     now: datetime
     read_at: float
     clock_doubt: float
+    batches: Mapping[int, OpenBatch]
+    held_back: bool = False  # a ramp left slots unused on purpose
 
 
 async def claim(
@@ -110,28 +93,16 @@ async def claim(
         now = await store.now(conn)
         read_at = monotonic()
         found = quotas.offer(row, now, spacing, window, most)
-        claims: list[Claim] = []
+        opened = _Opened({}, [], found.slots[:0])
         if found.slots:
-            claims = await _open_attempts(conn, which, found.slots, now, sealer=sealer, worker=worker, lease=lease)
-        if claims or quotas.rewinds(found, row):
-            await quotas.take(conn, which, row, now, spacing, found.slots[: len(claims)])
-    return Claimed(claims, found, now, read_at, read_at - asked_at)
-
-
-async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
-    """Return when the earliest pending task under a quota falls due, of all open batches; None without any."""
-    first = (
-        select(func.min(task.c.due_at))
-        .where(task.c.batch_id == batch.c.id, task.c.label == which.label, is_pending())
-        .scalar_subquery()
-    )
-    rows = await conn.execute(
-        select(first.label("due_at"), batch.c.not_before).where(
-            batch.c.account == which.account, batch.c.state == BatchState.OPEN
-        )
-    )
-    times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
-    return min(times, default=None)
+            opened = await _open_attempts(
+                conn, which, found.slots, now, spacing, sealer=sealer, worker=worker, lease=lease
+            )
+        claims = opened.claims
+        if opened.spent or quotas.rewinds(found, row):
+            await quotas.take(conn, which, row, now, spacing, opened.spent, calls=len(claims))
+    held_back = len(opened.spent) > len(claims)
+    return Claimed(claims, found, now, read_at, read_at - asked_at, opened.batches, held_back)
 
 
 async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:
@@ -141,36 +112,37 @@ async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> da
     return ends
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The attempts that a claim opened, and the slots that are spent for them."""
+
+    batches: dict[int, OpenBatch]
+    claims: list[Claim]
+    spent: range
+
+
 async def _open_attempts(
     conn: AsyncConnection,
     which: Quota,
     slots: range,
     now: datetime,
+    spacing: Spacing,
     *,
     sealer: Sealer,
     worker: str,
     lease: timedelta,
-) -> list[Claim]:
-    batches = await _due_batches(conn, which, now)
-    if not batches:
-        return []
-    picked = await _pick(conn, which, [b.id for b in batches], now, len(slots))
-    if not picked:
-        return []
-    lease_us = lease // timedelta(microseconds=1)
-    by_id = {b.id: OpenBatch(b.id, b.policy, b.wrapped_key) for b in batches}
+) -> _Opened:
+    by_id = {one.id: one for one in await due_batches(conn, which, now)}
+    usable, spent = _ramped(by_id, slots, spacing)
+    if not usable:
+        return _Opened(by_id, [], spent)
+    picked = await pick(conn, which, list(by_id.values()), now, {of: len(own) for of, own in usable.items()})
+    pairs = _matched(picked, usable, slots)
     claims: list[Claim] = []
-    rows: list[dict[str, Any]] = []
-    for slot_us, values in zip(slots, picked, strict=False):
-        due = _Due._make(values)
-        of = by_id[due.batch_id]
-        password_no = due.password_no
-        if due.sealed is None:
-            password_no += 1
-            password, sealed = sealer.fresh(of, task_id=due.id, password_no=password_no, display=due.display)
-        else:
-            sealed = due.sealed
-            password = sealer.open(of, task_id=due.id, password_no=password_no, sealed=sealed)
+    starts: list[dict[str, Any]] = []
+    lease_us = lease // timedelta(microseconds=1)
+    for slot_us, due in pairs:
+        sealed, password, password_no = _password(sealer, by_id[due.batch_id], due)
         claims.append(
             Claim(
                 task_id=due.id,
@@ -186,9 +158,10 @@ async def _open_attempts(
                 # A password that is new cannot have landed, whatever became of the one before it.
                 maybe_landed=bool(due.maybe_landed) and due.sealed is not None,
                 password=password,
+                display=due.display,
             )
         )
-        rows.append(
+        starts.append(
             {
                 "task_id": due.id,
                 "n": due.attempt + 1,
@@ -198,108 +171,69 @@ async def _open_attempts(
                 "lease_until": slot_text(slot_us + lease_us),
             }
         )
-    parameters = {"claims": as_json(rows), "worker": worker, "now": now}
+    if not claims:
+        return _Opened(by_id, [], spent)
+    parameters = {"claims": as_json(starts), "worker": worker, "now": now}
     started = await conn.execute(_START_TASKS, parameters)
     if started.rowcount != len(claims):
         raise StoreError(
             f"a claim of {len(claims)} tasks found only {started.rowcount} still pending; it is undone"
         )
     await conn.execute(_OPEN_ATTEMPTS, parameters)
-    fresh = {b.id for b in batches if b.started_at is None} & {c.batch_id for c in claims}
+    fresh = {c.batch_id for c in claims if not by_id[c.batch_id].started}
     for batch_id in sorted(fresh):
         await conn.execute(update(batch).where(batch.c.id == batch_id).values(started_at=now))
         await audit.append(conn, batch_id, at=now, actor="runner", kind="started", worker=worker)
-    return claims
+    last = pairs[-1][0]
+    return _Opened(by_id, claims, spent or range(slots.start, last + slots.step, slots.step))
 
 
-class _Due(NamedTuple):
-    """A row of `_due_tasks`, in its order."""
-
-    id: int
-    batch_id: int
-    user_ref: str
-    display: str
-    action: str
-    attempt: int
-    tries: int
-    unclear: int
-    renewals: int
-    password_no: int
-    maybe_landed: int
-    sealed: str | None
+def _password(sealer: Sealer, of: OpenBatch, due: Due) -> tuple[str | None, Secret | None, int]:
+    """Return what a call sends, its sealed form and its number; nothing where the action needs no password."""
+    if due.action != Action.SET_PASSWORD:
+        return None, None, due.password_no
+    if due.sealed is None:
+        password_no = due.password_no + 1
+        password, sealed = sealer.fresh(of, task_id=due.id, password_no=password_no, display=due.display)
+        return sealed, password, password_no
+    password = sealer.open(of, task_id=due.id, password_no=due.password_no, sealed=due.sealed)
+    return due.sealed, password, due.password_no
 
 
-async def _due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> Sequence[Row[Any, Any, Any, Any]]:
-    """Return the open batches that have a due task, those that waited longest for a turn first."""
-    has_due = any_task(
-        task.c.label == which.label, is_pending(), task.c.due_at <= now, along=[task.c.due_at, task.c.id]
-    )
-    rows = await conn.execute(
-        select(batch.c.id, batch.c.policy, batch.c.wrapped_key, batch.c.started_at)
-        .where(
-            batch.c.account == which.account,
-            batch.c.state == BatchState.OPEN,
-            or_(batch.c.not_before.is_(None), batch.c.not_before <= now),
-            has_due,
-        )
-        .order_by(batch.c.id)
-        .limit(_BATCHES_AT_ONCE)
-        # Held, so that a pause or a cancel comes before this claim or after it, and never in between. One that
-        # is under way is not waited for: it is about to take the batch away.
-        .with_for_update(of=batch, key_share=True, skip_locked=True)
-    )
-    batches = rows.all()
-    # A claim may be of one slot only, so whose turn is first must move on from claim to claim.
-    turn = now.microsecond // 1000 % len(batches) if batches else 0
-    return list(batches[turn:]) + list(batches[:turn])
+def _ramped(
+    of: Mapping[int, OpenBatch], slots: range, spacing: Spacing
+) -> tuple[dict[int, Collection[int]], range]:
+    """Return the slots that each batch may use, and those that are spent whatever becomes of them.
+
+    Where every batch is on its ramp, all of the slots are: those between two calls are left out on purpose.
+    """
+    usable: dict[int, Collection[int]] = {}
+    ramping = 0
+    for one in of.values():
+        began_us, ramp_us = quotas.microseconds(one.began_at), one.options.ramp_s * US
+        if ramp_us and slots.stop < began_us + ramp_us:
+            ramping += 1
+            usable[one.id] = [
+                slot for slot in slots if on_ramp(slot - began_us, ramp_us, interval_us=spacing.interval_us)
+            ]
+        else:
+            usable[one.id] = slots
+    spent = slots if ramping and ramping == len(of) else slots[:0]
+    return {batch_id: own for batch_id, own in usable.items() if own}, spent
 
 
-async def _pick(
-    conn: AsyncConnection, which: Quota, batch_ids: Sequence[int], now: datetime, most: int
-) -> list[list[Any]]:
-    """Return up to `most` due tasks, a batch at a time in turn, held until the transaction ends."""
-    if conn.dialect.name == "sqlite":
-        return _take_turns(await rows_out(conn, due_tasks(which, batch_ids, now, most, _Due._fields)), most)
-    # Chosen first and locked then, by their ids: a lock cannot be had on a union, and inside of a join a LIMIT
-    # with SKIP LOCKED may lock more rows than it returns.
-    chosen = _take_turns(await rows_out(conn, due_tasks(which, batch_ids, now, most, ("id", "batch_id"))), most)
-    locked = await rows_out(
-        conn,
-        select(*(task.c[name] for name in _Due._fields))
-        .where(task.c.id == any_(bindparam("ids", [row[0] for row in chosen], ARRAY(BigInteger()))), is_pending())
-        .order_by(task.c.id)
-        .with_for_update(skip_locked=True, of=task),
-    )
-    held = {row[0]: row for row in locked}
-    return [held[row[0]] for row in chosen if row[0] in held]
-
-
-def due_tasks(
-    which: Quota, batch_ids: Sequence[int], now: datetime, most: int, columns: Sequence[str]
-) -> Select[Any]:
-    """Select up to `most` due tasks of each batch, oldest first; each part is one range of the claim index."""
-    parts = [
-        select(*(task.c[name] for name in columns))
-        .where(task.c.batch_id == batch_id, task.c.label == which.label, is_pending(), task.c.due_at <= now)
-        .order_by(task.c.due_at, task.c.id)
-        .limit(most)
-        .subquery()
-        for batch_id in batch_ids
-    ]
-    if len(parts) == 1:
-        return select(parts[0])
-    return select(union_all(*(select(part) for part in parts)).subquery())
-
-
-def _take_turns(rows: Sequence[list[Any]], most: int) -> list[list[Any]]:
-    """Pick `most` rows, one of each batch in turn, so that a small batch need not wait for a huge one."""
-    by_batch: dict[int, list[list[Any]]] = {}
-    for row in rows:
-        by_batch.setdefault(row[1], []).append(row)
-    if len(by_batch) == 1:
-        return list(rows[:most])
-    turns = chain.from_iterable(zip_longest(*by_batch.values()))
-    return [row for row in turns if row is not None][:most]
+def _matched(picked: Sequence[Due], usable: Mapping[int, Collection[int]], slots: range) -> list[tuple[int, Due]]:
+    """Give each slot the first task, in the order picked, whose batch may use it."""
+    if all(own is slots for own in usable.values()):
+        return list(zip(slots, picked, strict=False))
+    waiting = list(picked)
+    pairs = []
+    for slot in slots:
+        due = next((one for one in waiting if slot in usable[one.batch_id]), None)
+        if due is not None:
+            waiting.remove(due)
+            pairs.append((slot, due))
+    return pairs
 
 
 _claims = rows_in(

@@ -62,6 +62,11 @@ def at(slot_us: int) -> datetime:
     return _EPOCH + slot_us * _US
 
 
+def microseconds(moment: datetime) -> int:
+    """Return a time as slots are counted: microseconds since 1970."""
+    return (moment - _EPOCH) // _US
+
+
 async def lock(store: Store, conn: AsyncConnection, which: Quota) -> Row[Any]:
     """Return the quota's row, held until the transaction ends; made where it is missing.
 
@@ -86,26 +91,33 @@ def offer(row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: 
         midnight = datetime.combine(now.date() + timedelta(days=1), time.min, UTC)
         return Offer(range(0), opens_at=midnight, pause_reason=f"the daily limit of {spacing.daily:,} is used up")
     slots = free_slots(
-        tat_us=_us(row.tat),
-        now_us=_us(now),
+        tat_us=microseconds(row.tat),
+        now_us=microseconds(now),
         spacing=spacing,
         lead_us=window.lead // _US,
         horizon_us=window.horizon // _US,
         most=most if left is None else min(most, left),
-        not_before_us=0 if row.paused_until is None else _us(row.paused_until),
+        not_before_us=0 if row.paused_until is None else microseconds(row.paused_until),
     )
     return Offer(slots, opens_at=None if slots else at(slots.stop) - window.horizon)
 
 
 async def take(
-    conn: AsyncConnection, which: Quota, row: Row[Any], now: datetime, spacing: Spacing, slots: range
+    conn: AsyncConnection,
+    which: Quota,
+    row: Row[Any],
+    now: datetime,
+    spacing: Spacing,
+    slots: range,
+    *,
+    calls: int,
 ) -> None:
-    """Move a locked quota row's line of time to the end of these slots, and count them."""
+    """Move a locked quota row's line of time to the end of these slots, and count the calls that use them."""
     used = _used_today(row, now)
     values = {"tat": at(slots.stop), "interval": spacing.interval_us / US}
     if slots:
         day = now.date() if row.day is None else max(row.day, now.date())
-        values |= {"day": day, "used_today": used + len(slots), "paused_until": None, "pause_reason": None}
+        values |= {"day": day, "used_today": used + calls, "paused_until": None, "pause_reason": None}
     await conn.execute(
         update(quota).where(quota.c.account == which.account, quota.c.label == which.label).values(values)
     )
@@ -113,7 +125,7 @@ async def take(
 
 def rewinds(found: Offer, row: Row[Any]) -> bool:
     """Whether the offer has put right a line of time that lay impossibly far ahead: the clock was set back."""
-    return 0 < found.slots.stop < _us(row.tat)
+    return 0 < found.slots.stop < microseconds(row.tat)
 
 
 async def take_one(
@@ -131,7 +143,7 @@ async def take_one(
         read_at = monotonic()
         found = offer(row, now, spacing, window, most=1)
         if found.slots or rewinds(found, row):
-            await take(conn, which, row, now, spacing, found.slots)
+            await take(conn, which, row, now, spacing, found.slots, calls=len(found.slots))
         return now, read_at, found
 
 
@@ -187,7 +199,3 @@ async def _ensure(conn: AsyncConnection, which: Quota, now: datetime) -> None:
 def _used_today(row: Row[Any], now: datetime) -> int:
     # A day that lies ahead was written before the clock was set back; it still counts.
     return int(row.used_today) if row.day is not None and row.day >= now.date() else 0
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _US

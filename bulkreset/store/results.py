@@ -4,18 +4,21 @@ A result that comes too late closes its own attempt row and can never overwrite 
 a result too, with outcome `released`. What no result will come for, because its worker is gone, is rescued.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
-from bulkreset.store import audit, quotas
+from bulkreset.store import audit, quotas, second
 from bulkreset.store.engine import Store
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.rows import as_json, rows_in, rows_out
-from bulkreset.store.tables import UtcDateTime, attempt, batch, is_running, state_is, task, time_text
+from bulkreset.store.tables import UtcDateTime, attempt, batch, escrow, is_running, state_is, task, time_text
 
 UNCLEAR_LIMIT: Final = 20
 """After so many attempts whose end is not known a task fails, with outcome `unknown`."""
@@ -24,11 +27,21 @@ _RESCUED_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class Escrowed:
+    """A password that was set, sealed to the escrow's recipients, and when it is to be destroyed."""
+
+    sealed: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
-    """A result with what was decided about its task."""
+    """A result with what was decided about its task; `chained` where the user's other task waits for its end."""
 
     result: Result
     decision: Decision
+    chained: bool = False
+    escrowed: Escrowed | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +81,11 @@ async def record(store: Store, ledger: Ledger) -> int:
             await lock_tasks(conn, task.c.id.in_(select(_closings.c.task_id)), parameters)
             await conn.execute(_CLOSE_ATTEMPTS, parameters)
             moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
+            await _keep_in_escrow(conn, ledger.closings)
+            ended = [c for c in ledger.closings if c.chained and c.decision.state.final]
+            await second.release(
+                conn, [(c.result.claim.task_id, c.result.verdict.elsewhere) for c in ended], now=now
+            )
         return moved
 
 
@@ -93,7 +111,26 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
             "why": "the runner was lost before it could record an answer",
         }
         await conn.execute(_CLOSE_LOST_ATTEMPTS, parameters)
-        return (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
+        rescued = (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
+        await second.release(conn, [(task_id, False) for task_id, _ in rows], now=now)
+        return rescued
+
+
+async def _keep_in_escrow(conn: AsyncConnection, closings: Sequence[Closing]) -> None:
+    """Keep the sealed passwords of tasks that have just succeeded; one that was kept before stays."""
+    kept = [
+        {
+            "task_id": closing.result.claim.task_id,
+            "n": closing.result.claim.n,
+            "sealed": closing.escrowed.sealed,
+            "sealed_at": time_text(closing.result.closed_at),
+            "expires_at": time_text(closing.escrowed.expires_at),
+        }
+        for closing in closings
+        if closing.escrowed is not None
+    ]
+    if kept:
+        await conn.execute(_KEEP_IN_ESCROW, {"kept": as_json(kept)})
 
 
 def _closing_row(closing: Closing) -> dict[str, Any]:
@@ -145,6 +182,27 @@ _closings = rows_in(
         "maybe_landed": Boolean(),
         "finished_at": UtcDateTime(),
     },
+)
+
+_kept = rows_in(
+    "kept",
+    {
+        "task_id": BigInteger(),
+        "n": Integer(),
+        "sealed": Text(),
+        "sealed_at": UtcDateTime(),
+        "expires_at": UtcDateTime(),
+    },
+)
+
+_KEEP_IN_ESCROW = insert(escrow).from_select(
+    ["task_id", "batch_id", "sealed_at", "expires_at", "sealed"],
+    select(task.c.id, task.c.batch_id, _kept.c.sealed_at, _kept.c.expires_at, _kept.c.sealed).where(
+        task.c.id == _kept.c.task_id,
+        task.c.attempt == _kept.c.n,
+        state_is(TaskState.SUCCEEDED),
+        ~select(escrow.c.task_id).where(escrow.c.task_id == task.c.id).exists(),
+    ),
 )
 
 # An attempt that rescue has closed as unknown may still learn its real end, when the answer comes late.

@@ -152,6 +152,7 @@ batch = Table(
 _ACTIVE: Final = "state IN ('pending', 'running')"
 _PENDING: Final = "state = 'pending'"
 _RUNNING: Final = "state = 'running'"
+_CANARY: Final = "wave = 0"
 
 task = Table(
     "task",
@@ -205,6 +206,8 @@ task = Table(
         postgresql_where=text(_PENDING),
         sqlite_where=text(_PENDING),
     ),
+    # Whether all canaries have ended is asked often, and of few rows.
+    Index("ix_task_canary", "batch_id", "state", postgresql_where=text(_CANARY), sqlite_where=text(_CANARY)),
     Index("ix_task_lease", "lease_until", postgresql_where=text(_RUNNING), sqlite_where=text(_RUNNING)),
     # Counts by state and outcome are read from this index alone.
     Index("ix_task_counts", "batch_id", "state", "outcome"),
@@ -229,6 +232,11 @@ def is_pending(of: FromClause = task) -> TextClause:
 def is_running(of: FromClause = task) -> TextClause:
     """Whether a task is claimed: the condition of `ix_task_lease`."""
     return text(f"{of.description}.{_RUNNING}")
+
+
+def is_canary(of: FromClause = task) -> TextClause:
+    """Whether a task is one of the first wave: the condition of `ix_task_canary`."""
+    return text(f"{of.description}.{_CANARY}")
 
 
 def state_is(state: TaskState) -> ColumnElement[bool]:

@@ -26,6 +26,10 @@ def upgrade() -> None:
     op.add_column("batch", sa.Column("closed_at", _time(), nullable=True))
     op.add_column("task", sa.Column("wave", sa.Integer(), server_default="1", nullable=True))
     _claimed_along("batch_id", "label", "wave", "due_at", "id")
+    canary = sa.text("wave = 0")
+    op.create_index(
+        "ix_task_canary", "task", ["batch_id", "state"], unique=False, postgresql_where=canary, sqlite_where=canary
+    )
     op.create_table(
         "approval",
         sa.Column("batch_id", _id(), autoincrement=False, nullable=False),
@@ -54,6 +58,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("escrow")
     op.drop_table("approval")
+    op.drop_index("ix_task_canary", "task")
     _claimed_along("batch_id", "label", "due_at", "id")
     op.drop_column("task", "wave")
     for name in ("closed_at", "wave_at", "wave", "approvals_needed"):

@@ -10,11 +10,12 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims
-from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
 from bulkreset.store.quotas import Window
+from bulkreset.store.rosters import RosterEntry
 
 QUOTA = Quota("zoom", "medium")
 

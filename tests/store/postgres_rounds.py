@@ -12,9 +12,10 @@ from bulkreset.model import Quota
 from bulkreset.report import queries
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims, results
-from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store.batches import NewBatch
 from bulkreset.store.quotas import Pause, Window
 from bulkreset.store.results import Ledger
+from bulkreset.store.rosters import RosterEntry
 
 FAST = Spacing.of(Rate(100_000, SECOND))
 

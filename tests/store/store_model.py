@@ -10,9 +10,10 @@ from bulkreset.model import Outcome, Quota, Result, Verdict
 from bulkreset.runner.decide import decide
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims, results
-from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store.batches import NewBatch
 from bulkreset.store.quotas import Halt, Pause, Window
 from bulkreset.store.results import UNCLEAR_LIMIT, Closing, Ledger
+from bulkreset.store.rosters import RosterEntry
 
 ACCOUNTS = ("zoom", "zendesk")
 USERS = ("ada", "bob", "eve", "kim", "lou", "max")

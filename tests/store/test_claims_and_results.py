@@ -8,7 +8,7 @@ from sqlalchemy import event, select, text
 
 from bulkreset.errors import KeyMismatch, StoreError
 from bulkreset.model import Outcome, Quota, TaskState
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, due, results
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
 from bulkreset.store.tables import quota
@@ -84,7 +84,7 @@ async def test_nothing_is_claimed_before_its_time(store, order, claim, hand):
     )
     assert (await claim()).claims == []
     async with store.read() as conn:
-        assert await claims.next_due(conn, QUOTA) == later
+        assert await due.next_due(conn, QUOTA) == later
     hand.pass_(301)
     assert [c.n for c in (await claim()).claims] == [2]
 

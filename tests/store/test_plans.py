@@ -7,7 +7,7 @@ from closings import succeeded
 from sqlalchemy import event, text
 
 from bulkreset.model import Quota
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, due, results
 from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
@@ -104,7 +104,7 @@ async def test_no_statement_of_the_hot_path_walks_a_table(million, order, claim,
     assert await results.rescue(million) == 25
     await batches.finish(million)
     async with million.read() as conn:
-        assert await claims.next_due(conn, QUOTA) <= hand.now
+        assert await due.next_due(conn, QUOTA) <= hand.now
     await order(["user950000", "b"])
     walks = [walk for walk in await plans.walked() if walk[1] in ("task", "attempt", "other")]
     assert len(walks) >= 8

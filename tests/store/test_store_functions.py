@@ -8,13 +8,14 @@ from closings import closing, rows
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable, UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Outcome, Quota, TaskState
+from bulkreset.model import Action, Outcome, Quota, TaskState
 from bulkreset.report import queries
-from bulkreset.store import audit, batches, claims, quotas, results
-from bulkreset.store.batches import NewBatch, RosterEntry
+from bulkreset.store import audit, batches, due, quotas, results
+from bulkreset.store.batches import NewBatch
 from bulkreset.store.pace import Pacer
 from bulkreset.store.quotas import Halt, Pause, Window
 from bulkreset.store.results import Ledger
+from bulkreset.store.rosters import RosterEntry
 
 QUOTA = Quota("zoom", "medium")
 AHEAD = Window(timedelta(0), timedelta(seconds=1))
@@ -280,7 +281,7 @@ async def test_accounts_with_open_batches_are_named_once(store, order):
     await order(["b"])
     await batches.pause(store, await order(["c"], account="other"), "tester")
     async with store.read() as conn:
-        assert await batches.open_accounts(conn) == ["zoom"]
+        assert await batches.open_work(conn) == {"zoom": {Action.SET_PASSWORD}}
 
 
 async def test_nothing_is_due_where_no_task_waits(store, order, claim):
@@ -288,8 +289,8 @@ async def test_nothing_is_due_where_no_task_waits(store, order, claim):
     await order(["a"])
     await claim()
     async with store.read() as conn:
-        assert await claims.next_due(conn, QUOTA) is None
-        assert await claims.next_due(conn, Quota("nobody", "medium")) is None
+        assert await due.next_due(conn, QUOTA) is None
+        assert await due.next_due(conn, Quota("nobody", "medium")) is None
 
 
 # Quotas.

@@ -1,0 +1,92 @@
+"""What becomes of a claim on its way through a lane: the call that is sent for it, the verdict, the closing."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from bulkreset.model import Action, Claim, Decision, Outcome, Result, Skip, TaskState, Verdict
+from bulkreset.providers.base import Answer, Call, Provider
+from bulkreset.runner.decide import decide
+from bulkreset.runner.watch import Watch
+from bulkreset.secret import Secret
+from bulkreset.store.due import OpenBatch
+from bulkreset.store.results import Closing, Escrowed
+
+Guard = Callable[[str, str, str], bool]
+"""Tell whether a user of an account, by the reference that is called or the name that is shown, is protected."""
+
+Escrow = Callable[[tuple[str, ...], Secret], str]
+"""Seal a password to recipients, and to nobody else."""
+
+PROTECTED: Final = Verdict(
+    Outcome.NOT_RESETTABLE, code=Skip.PROTECTED, message="protected by the configuration; nothing was sent"
+)
+
+
+@dataclass(slots=True)
+class Handling:
+    """The claims of one account; `batches` are those that they belong to, as they were when last claimed from."""
+
+    provider: Provider
+    guard: Guard
+    escrow: Escrow
+    batches: dict[int, OpenBatch] = field(default_factory=dict)
+
+    def know(self, batches: Mapping[int, OpenBatch]) -> None:
+        """Take in the batches of a claim."""
+        self.batches |= batches
+
+    def call(self, claim: Claim) -> Call | None:
+        """Build the call of a claim; None where its user must not be touched, whatever the roster says.
+
+        Raises ValueError for a reference that cannot be one of the provider's.
+        """
+        if self.guard(self.provider.account, claim.user_ref, claim.display):
+            return None
+        if claim.action is Action.REVOKE_SESSIONS:
+            return self.provider.revoke_sessions(claim.user_ref)
+        assert claim.password is not None
+        return self.provider.set_password(claim.user_ref, claim.password)
+
+    def classify(self, claim: Claim, answer: Answer, now: datetime) -> Verdict:
+        """Say what an answer to the call of a claim means."""
+        mask = tuple(self.provider.auth.secrets())
+        if claim.password is None:
+            return self.provider.classify_revocation(answer, now=now, mask=mask)
+        return self.provider.classify(answer, now=now, mask=(claim.password.reveal(), *mask))
+
+    def close(
+        self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, latency_ms: int | None
+    ) -> Closing:
+        """Decide what becomes of the task; a password that is in force is sealed to the escrow at once."""
+        decision = decide(claim, verdict, now=closed_at, jitter=random.random())  # noqa: S311
+        return Closing(
+            Result(claim, verdict, sent_at, closed_at, latency_ms),
+            decision,
+            chained=self._chained(claim),
+            escrowed=self._escrowed(claim, decision, closed_at),
+        )
+
+    def too_many_failed(self, watch: Watch, closed: Closing) -> str | None:
+        """Tell why a batch must stop, where the share of failures among its last results is too large."""
+        claim = closed.result.claim
+        of = self.batches.get(claim.batch_id)
+        if of is None or claim.action is not Action.SET_PASSWORD or not closed.decision.state.final:
+            return None
+        failed = closed.decision.state is TaskState.FAILED
+        return watch.ended(claim.batch_id, failed=failed, halt_at=of.options.halt_at, total=of.total)
+
+    def _chained(self, claim: Claim) -> bool:
+        of = self.batches.get(claim.batch_id)
+        return claim.action is Action.SET_PASSWORD and of is not None and of.options.revoke_sessions
+
+    def _escrowed(self, claim: Claim, decision: Decision, closed_at: datetime) -> Escrowed | None:
+        of = self.batches.get(claim.batch_id)
+        if of is None or not of.options.escrow_to or claim.password is None:
+            return None
+        if decision.state is not TaskState.SUCCEEDED:
+            return None
+        sealed = self.escrow(of.options.escrow_to, claim.password)
+        return Escrowed(sealed, closed_at + timedelta(days=of.options.escrow_days))

@@ -1,0 +1,208 @@
+"""What lets a batch go on, or end for good: approvals, the gate behind the canaries, the close."""
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import and_, case, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.errors import UsageError
+from bulkreset.model import Action, BatchState, TaskState
+from bulkreset.options import Options
+from bulkreset.store import audit, batches
+from bulkreset.store.engine import LONG, Store
+from bulkreset.store.locks import lock_batch
+from bulkreset.store.tables import approval, batch, event, is_canary, task
+
+_PAGE: Final = 5_000
+# An abbreviation that nobody hits by chance, as short as a person reads out over the phone.
+_SHORTEST_HASH: Final = 8
+
+
+async def approve(store: Store, batch_id: int, approver: str, *, roster: str | None = None) -> int:
+    """Let a draft go as far as this person is concerned; return how many approvals are still missing.
+
+    The roster is hashed anew, and what was approved is bound to that hash and the options: an approval for
+    anything else never counts. `roster` is the hash, or the beginning of it, that the approver has looked at.
+    Raises UsageError where the batch is no draft, the approver ordered it, or the hashes differ.
+    """
+    async with store.write(LONG) as conn:
+        await lock_batch(conn, batch_id)
+        row = (await conn.execute(select(batch).where(batch.c.id == batch_id))).one_or_none()
+        if row is None:
+            raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+        if row.state != BatchState.DRAFT:
+            raise UsageError(f"batch {batch_id} is {row.state}; only a draft can be approved")
+        if same_person(approver, row.requested_by):
+            raise UsageError(f"batch {batch_id} was ordered by {row.requested_by}; somebody else must approve it")
+        options = Options.from_json(row.options)
+        await _check_roster(conn, row, options, roster)
+        if any(same_person(approver, other) for other in await _approvers(conn, row, options)):
+            raise UsageError(f"batch {batch_id} has the approval of {approver} already; another person is needed")
+        now = await store.now(conn)
+        bound = {"at": now, "roster_sha256": row.roster_sha256, "options_sha256": options.sha256}
+        known = and_(approval.c.batch_id == batch_id, approval.c.approver == approver)
+        if (await conn.execute(update(approval).where(known).values(**bound))).rowcount == 0:
+            await conn.execute(insert(approval).values(batch_id=batch_id, approver=approver, **bound))
+        hashes = {name: value for name, value in bound.items() if name != "at"}
+        await audit.append(conn, batch_id, at=now, actor=approver, kind="approved", **hashes)
+        missing = int(row.approvals_needed) - len(await _approvers(conn, row, options))
+        if missing <= 0:
+            await batches.change(
+                conn, store, batch_id, "runner", "opened", {BatchState.DRAFT}, state=BatchState.OPEN
+            )
+        return max(0, missing)
+
+
+async def approvals(store: Store, batch_id: int) -> list[str]:
+    """Return who has approved a batch as it stands."""
+    async with store.read() as conn:
+        row = (await conn.execute(select(batch).where(batch.c.id == batch_id))).one_or_none()
+        return [] if row is None else await _approvers(conn, row, Options.from_json(row.options))
+
+
+def same_person(one: str, other: str) -> bool:
+    """Tell whether two actors are one person, who may have been root in between."""
+    return _person(one) == _person(other)
+
+
+async def advance(store: Store) -> list[int]:
+    """Open the second wave of the batches whose canaries have all ended; return those batches.
+
+    A batch whose canaries failed more than its options allow is halted instead, and one that was ordered so is
+    paused for somebody to look. Harmless to call often and on many workers.
+    """
+    async with store.read() as conn:  # most often there is nothing, and then no write is worth its fsync
+        if not (ids := await _past_canaries(conn)):
+            return []
+    async with store.write(LONG) as conn:
+        rows = await conn.execute(
+            select(batch)
+            .where(batch.c.id.in_(ids))
+            .order_by(batch.c.id)
+            .with_for_update(of=batch, key_share=True, skip_locked=True)
+        )
+        held = rows.all()
+        still = set(await _past_canaries(conn))
+        now = await store.now(conn)
+        for row in held:
+            if row.id in still:
+                await _open_gate(conn, row, now)
+        return [row.id for row in held if row.id in still]
+
+
+async def close(store: Store, batch_id: int, actor: str, **found: Any) -> None:
+    """Write down that a finished roster was held against the account once more, with what was found."""
+    async with store.write() as conn:
+        await batches.change(
+            conn,
+            store,
+            batch_id,
+            actor,
+            "closed",
+            {BatchState.DONE, BatchState.CANCELLED},
+            detail=found,
+            closed_at=await store.now(conn),
+        )
+
+
+async def note(store: Store, batch_id: int, actor: str, kind: str, **detail: Any) -> None:
+    """Add an event to a batch's chain that changes nothing else."""
+    async with store.write() as conn:
+        await lock_batch(conn, batch_id)
+        await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind=kind, **detail)
+
+
+async def trail(store: Store, batch_id: int) -> list[tuple[datetime, str, str, str]]:
+    """Return a batch's events in their order: when, who, what, and the detail as JSON."""
+    async with store.read() as conn:
+        rows = await conn.execute(
+            select(event.c.at, event.c.actor, event.c.kind, event.c.detail)
+            .where(event.c.batch_id == batch_id)
+            .order_by(event.c.seq)
+        )
+        return [(row.at, row.actor, row.kind, row.detail) for row in rows]
+
+
+async def _check_roster(conn: AsyncConnection, row: Any, options: Options, roster: str | None) -> None:
+    """Hash the tasks as they are and refuse where that is not what was ordered, or not what was looked at."""
+    if roster is not None and (len(roster) < _SHORTEST_HASH or not row.roster_sha256.startswith(roster.lower())):
+        raise UsageError(
+            f"the approval is for the roster {roster}, and batch {row.id} has {row.roster_sha256}; "
+            "nothing is approved"
+        )
+    whole, called = hashlib.sha256(), hashlib.sha256()
+    last = ""
+    while True:
+        rows = await conn.execute(
+            select(task.c.user_ref, task.c.state)
+            .where(task.c.batch_id == row.id, task.c.action == Action.SET_PASSWORD, task.c.user_ref > last)
+            .order_by(task.c.user_ref)
+            .limit(_PAGE)
+        )
+        page = rows.all()
+        if not page:
+            break
+        whole.update("".join(f"{one.user_ref}\n" for one in page).encode())
+        called.update("".join(f"{one.user_ref}\n" for one in page if one.state == TaskState.PENDING).encode())
+        last = page[-1].user_ref
+    if whole.hexdigest() != row.roster_sha256:
+        raise UsageError(
+            f"the users of batch {row.id} are not those that were ordered: their hash is {whole.hexdigest()}, not "
+            f"{row.roster_sha256}; cancel it, and find out who changed the table"
+        )
+    if options.sends_sha256 and called.hexdigest() != options.sends_sha256:
+        raise UsageError(
+            f"who is called in batch {row.id} is not what was ordered: the hash is {called.hexdigest()}, not "
+            f"{options.sends_sha256}; cancel it, and find out who changed the table"
+        )
+
+
+async def _approvers(conn: AsyncConnection, row: Any, options: Options) -> list[str]:
+    """Return those whose approval is for this roster and these options."""
+    rows = await conn.execute(
+        select(approval.c.approver)
+        .where(
+            approval.c.batch_id == row.id,
+            approval.c.roster_sha256 == row.roster_sha256,
+            approval.c.options_sha256 == options.sha256,
+        )
+        .order_by(approval.c.at, approval.c.approver)
+    )
+    return [one.approver for one in rows]
+
+
+def _person(actor: str) -> str:
+    return actor.partition(" (as ")[0].strip().casefold()
+
+
+async def _past_canaries(conn: AsyncConnection) -> list[int]:
+    active = task.c.state.in_((TaskState.PENDING, TaskState.RUNNING))
+    first = select(task.c.id).where(task.c.batch_id == batch.c.id, is_canary(), active).limit(1).scalar_subquery()
+    rows = await conn.execute(
+        select(batch.c.id).where(batch.c.state == BatchState.OPEN, batch.c.wave == 0, first.is_(None))
+    )
+    return [row.id for row in rows]
+
+
+async def _open_gate(conn: AsyncConnection, row: Any, now: datetime) -> None:
+    failed = func.sum(case((task.c.state == TaskState.FAILED, 1), else_=0))
+    counted = select(func.count().label("n"), func.coalesce(failed, 0).label("failed")).where(
+        task.c.batch_id == row.id, is_canary(), task.c.action == Action.SET_PASSWORD
+    )
+    told = (await conn.execute(counted)).one()
+    options = Options.from_json(row.options)
+    said = f"{told.failed} of {told.n} canaries failed"
+    state, reason = BatchState.OPEN, None
+    if told.failed > options.halt_at * told.n:
+        state, reason = BatchState.HALTED, f"{said}; see `bulkreset report {row.id} --state failed`"
+    elif options.hold_after_canary:
+        state, reason = BatchState.PAUSED, f"{said}; look at them, then `bulkreset batch resume {row.id}`"
+    await conn.execute(
+        update(batch)
+        .where(batch.c.id == row.id, batch.c.state == BatchState.OPEN)
+        .values(state=state, state_reason=reason, wave=1, wave_at=now)
+    )
+    kind = {BatchState.OPEN: "canaries_passed", BatchState.HALTED: "halted"}.get(state, "paused")
+    await audit.append(conn, row.id, at=now, actor="runner", kind=kind, canaries=told.n, failed=told.failed)

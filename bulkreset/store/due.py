@@ -1,0 +1,186 @@
+"""What is due: batches that may be claimed from, and their tasks in the order in which they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import chain, zip_longest
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, or_, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.model import BatchState, Quota
+from bulkreset.options import Options
+from bulkreset.store.rows import rows_out
+from bulkreset.store.tables import any_task, batch, is_pending, task
+
+# Batches of one account that progress side by side; the others follow as these end.
+_BATCHES_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """What is to be known of a batch while its tasks are worked on."""
+
+    id: int
+    policy: str
+    wrapped_key: str
+    options: Options
+    total: int
+    wave: int
+    started: bool
+    began_at: datetime  # when its wave was opened, or its first task claimed
+
+
+class Due(NamedTuple):
+    """A due task, in the order of the columns that are read."""
+
+    id: int
+    batch_id: int
+    user_ref: str
+    display: str
+    action: str
+    attempt: int
+    tries: int
+    unclear: int
+    renewals: int
+    password_no: int
+    maybe_landed: int
+    sealed: str | None
+
+
+async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
+    """Return when the earliest pending task under a quota falls due, of all open batches; None without any."""
+    first = (
+        select(func.min(task.c.due_at))
+        .where(
+            task.c.batch_id == batch.c.id,
+            task.c.label == which.label,
+            is_pending(),
+            task.c.wave == batch.c.wave,
+        )
+        .scalar_subquery()
+    )
+    rows = await conn.execute(
+        select(first.label("due_at"), batch.c.not_before).where(
+            batch.c.account == which.account, batch.c.state == BatchState.OPEN
+        )
+    )
+    times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
+    return min(times, default=None)
+
+
+async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> list[OpenBatch]:
+    """Return the open batches that have a due task, those that waited longest for a turn first."""
+    has_due = any_task(
+        task.c.label == which.label,
+        is_pending(),
+        task.c.wave == batch.c.wave,
+        task.c.due_at <= now,
+        along=[task.c.due_at, task.c.id],
+    )
+    rows = await conn.execute(
+        select(*(batch.c[name] for name in _OF_BATCH))
+        .where(
+            batch.c.account == which.account,
+            batch.c.state == BatchState.OPEN,
+            or_(batch.c.not_before.is_(None), batch.c.not_before <= now),
+            has_due,
+        )
+        .order_by(batch.c.id)
+        .limit(_BATCHES_AT_ONCE)
+        # Held, so that a pause or a cancel comes before this claim or after it, and never in between. One that
+        # is under way is not waited for: it is about to take the batch away. Shared, for another label of the
+        # account claims from the same batch.
+        .with_for_update(of=batch, read=True, skip_locked=True)
+    )
+    found: list[Row[Any]] = list(rows.all())
+    if fresh := [row.id for row in found if row.started_at is None]:
+        # The first claim writes into the batch, so it must be the only one; whoever comes second tries again.
+        ours = await conn.execute(
+            select(batch.c.id)
+            .where(batch.c.id.in_(fresh))
+            .with_for_update(of=batch, key_share=True, skip_locked=True)
+        )
+        held = {row.id for row in ours}
+        found = [row for row in found if row.started_at is not None or row.id in held]
+    # A claim may be of one slot only, so whose turn is first must move on from claim to claim.
+    turn = now.microsecond // 1000 % len(found) if found else 0
+    return [_open_batch(row, now) for row in found[turn:] + found[:turn]]
+
+
+_OF_BATCH: Final = ("id", "policy", "wrapped_key", "options", "total", "wave", "wave_at", "started_at")
+
+
+async def pick(
+    conn: AsyncConnection, which: Quota, batches: Sequence[OpenBatch], now: datetime, most: Mapping[int, int]
+) -> list[Due]:
+    """Return up to so many due tasks of each batch, one of each in turn, held until the transaction ends."""
+    wanted = [one for one in batches if one.id in most]
+    if conn.dialect.name == "sqlite":
+        found = await rows_out(conn, due_tasks(which, wanted, now, most, Due._fields))
+        return [Due._make(row) for row in _take_turns(found, most)]
+    # Chosen first and locked then, by their ids: a lock cannot be had on a union, and inside of a join a LIMIT
+    # with SKIP LOCKED may lock more rows than it returns.
+    chosen = _take_turns(await rows_out(conn, due_tasks(which, wanted, now, most, ("id", "batch_id"))), most)
+    locked = await rows_out(
+        conn,
+        select(*(task.c[name] for name in Due._fields))
+        .where(task.c.id == any_(bindparam("ids", [row[0] for row in chosen], ARRAY(BigInteger()))), is_pending())
+        .order_by(task.c.id)
+        .with_for_update(skip_locked=True, of=task),
+    )
+    held = {row[0]: Due._make(row) for row in locked}
+    return [held[row[0]] for row in chosen if row[0] in held]
+
+
+def due_tasks(
+    which: Quota, batches: Sequence[OpenBatch], now: datetime, most: Mapping[int, int], columns: Sequence[str]
+) -> Select[Any]:
+    """Select the due tasks of each batch's open wave, oldest first; each part is one range of the claim index."""
+    parts = [
+        select(*(task.c[name] for name in columns))
+        .where(
+            task.c.batch_id == one.id,
+            task.c.label == which.label,
+            is_pending(),
+            task.c.wave == one.wave,
+            task.c.due_at <= now,
+        )
+        .order_by(task.c.due_at, task.c.id)
+        .limit(most[one.id])
+        .subquery()
+        for one in batches
+    ]
+    if len(parts) == 1:
+        return select(parts[0])
+    return select(union_all(*(select(part) for part in parts)).subquery())
+
+
+def _take_turns(rows: Sequence[list[Any]], most: Mapping[int, int]) -> list[list[Any]]:
+    """Pick rows, one of each batch in turn, so that a small batch need not wait for a huge one."""
+    limit = max(most.values())
+    by_batch: dict[int, list[list[Any]]] = {}
+    for row in rows:
+        by_batch.setdefault(row[1], []).append(row)
+    if len(by_batch) == 1:
+        return list(rows[:limit])
+    turns = chain.from_iterable(zip_longest(*by_batch.values()))
+    return [row for row in turns if row is not None][:limit]
+
+
+_options = lru_cache(maxsize=64)(Options.from_json)
+
+
+def _open_batch(row: Row[Any], now: datetime) -> OpenBatch:
+    return OpenBatch(
+        id=row.id,
+        policy=row.policy,
+        wrapped_key=row.wrapped_key,
+        options=_options(row.options),
+        total=row.total,
+        wave=row.wave,
+        started=row.started_at is not None,
+        began_at=min(row.wave_at or row.started_at or now, now),  # a clock that was set back ends no ramp
+    )

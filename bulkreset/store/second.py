@@ -1,0 +1,99 @@
+"""The second task of a user, which ends the sessions: it waits for the end of the first, which sets the password.
+
+While it waits it is pending in no wave, so that nothing claims it. It is released when the password is set, and
+skipped where none will be; where the user signs in elsewhere it is released all the same.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, case, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bulkreset.model import Action, TaskState
+from bulkreset.store.rows import as_json, rows_in
+from bulkreset.store.tables import UtcDateTime, is_active, is_pending, task
+
+WITHOUT_PASSWORD: Final = "skipped: no password was set for this user"  # noqa: S105
+
+
+async def release(conn: AsyncConnection, ended: Sequence[tuple[int, bool]], *, now: datetime) -> None:
+    """Move the tasks that wait for these ones, where these are really final now; harmless to repeat.
+
+    Each comes with whether its user signs in elsewhere. To be called in the transaction that ended them.
+    """
+    if ended:
+        rows = as_json([{"task_id": task_id, "elsewhere": elsewhere} for task_id, elsewhere in ended])
+        await conn.execute(_RELEASE, {"ended": rows, "now": now})
+
+
+async def bring_back(conn: AsyncConnection, batch_id: int, *, now: datetime) -> None:
+    """Let the second tasks wait again whose first ones were made due again by a retry."""
+    await conn.execute(_BRING_BACK, {"of_batch": batch_id, "now": now})
+
+
+_ended = rows_in("ended", {"task_id": BigInteger(), "elsewhere": Boolean()})
+_first = task.alias("first")
+
+_released = or_(
+    _first.c.state == TaskState.SUCCEEDED, and_(_first.c.state == TaskState.SKIPPED, _ended.c.elsewhere)
+)
+_now = bindparam("now", type_=UtcDateTime())
+
+_RELEASE = (
+    update(task)
+    .where(
+        _first.c.id == _ended.c.task_id,
+        _first.c.action == Action.SET_PASSWORD,
+        _first.c.state.not_in((TaskState.PENDING, TaskState.RUNNING)),
+        task.c.batch_id == _first.c.batch_id,
+        task.c.user_ref == _first.c.user_ref,
+        task.c.action == Action.REVOKE_SESSIONS,
+        task.c.wave.is_(None),
+        is_pending(),
+    )
+    .values(
+        state=case((_released, TaskState.PENDING.value), else_=TaskState.SKIPPED.value),
+        wave=_first.c.wave,
+        due_at=_now,
+        message=case((_released, None), else_=literal(WITHOUT_PASSWORD, Text())),
+        finished_at=case((_released, None), else_=_now),
+    )
+)
+
+_again = (
+    select(_first.c.id)
+    .where(
+        _first.c.batch_id == task.c.batch_id,
+        _first.c.user_ref == task.c.user_ref,
+        _first.c.action == Action.SET_PASSWORD,
+        _first.c.state == TaskState.PENDING,
+    )
+    .exists()
+)
+
+_other = task.alias("other")
+_elsewhere = (
+    select(_other.c.id)
+    .where(
+        _other.c.account == task.c.account,
+        _other.c.user_ref == task.c.user_ref,
+        _other.c.action == Action.REVOKE_SESSIONS,
+        is_active(_other),
+    )
+    .exists()
+)
+
+_BRING_BACK = (
+    update(task)
+    .where(
+        task.c.batch_id == bindparam("of_batch", type_=BigInteger()),
+        task.c.action == Action.REVOKE_SESSIONS,
+        task.c.state == TaskState.SKIPPED,
+        task.c.message == WITHOUT_PASSWORD,
+        _again,
+        ~_elsewhere,
+    )
+    .values(state=TaskState.PENDING, wave=None, due_at=_now, message=None, finished_at=None)
+)
