@@ -8,6 +8,7 @@ from bulkreset.config import DatabaseSettings
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
+from bulkreset.options import Options
 from bulkreset.secret import Secret
 from bulkreset.store import batches, claims
 from bulkreset.store.batches import NewBatch
@@ -63,8 +64,11 @@ async def store(tmp_path, hand, database_url):
 
 @pytest.fixture
 def order(store):
-    async def make(users, *, account="zoom", not_before=None):
-        users = sorted(users)
+    async def make(users, *, account="zoom", not_before=None, options=None, planned=None, **more):
+        """Order a batch of these users, or of the planned entries that stand for them."""
+        entries = sorted(planned or (RosterEntry(u, u) for u in users))
+        users = [entry.user_ref for entry in entries]
+        options = options or Options()
         new = NewBatch(
             account=account,
             label="medium",
@@ -78,10 +82,14 @@ def order(store):
             duplicates=0,
             policy="{}",
             wrapped_key="key",
+            options=options.as_json(),
+            planned=planned is not None,
+            revoke_label="light" if options.revoke_sessions else None,
+            **more,
         )
 
         async def roster():
-            yield [RosterEntry(u, u) for u in users]
+            yield entries
 
         async with store.write() as conn:
             return await batches.create(conn, new, roster(), now=await store.now(conn))
