@@ -75,6 +75,17 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def moment(value: object) -> datetime | None:
+    """Return an ISO 8601 date-time in UTC, None for anything else; one without an offset is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        read = datetime.fromisoformat(value.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and last days of the calendar overflow
+        return None
+
+
 def plain(words: str | None) -> str:
     """Fold case and white space, so that known phrasings can be compared."""
     return " ".join((words or "").split()).casefold()

@@ -1,38 +1,32 @@
-"""Zendesk: the call that sets a password, the password requirements, the users.
+"""Zendesk: the calls that set a password and end sessions, and the password requirements.
 
 Sources, where a fact has no other beside it: developer.zendesk.com/api-reference/ticketing/users/user_passwords
-and /users/users; paging: /api-reference/introduction/pagination.
+and /ticketing/account-configuration/sessions.
 """
 
 import asyncio
 import dataclasses
 import json
-import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from yarl import URL
-
-from bulkreset.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from bulkreset.errors import ProviderError
 from bulkreset.model import Action, Outcome, Verdict
 from bulkreset.passwords.policy import STRONGEST, Policy
-from bulkreset.providers.answers import read_json, rows, table, text, verdict
-from bulkreset.providers.base import Answer, Call, DirectoryUser, Finding, Pace
+from bulkreset.providers.answers import Ruling, Told, read_json, table, text, verdict
+from bulkreset.providers.base import Answer, Call, DirectoryUser, Finding, Login, Pace, Role
 from bulkreset.providers.http import ReadTransport, Unclear, Unreachable, WriteTransport
 from bulkreset.providers.reads import Clock, Reader, Sleep
 from bulkreset.providers.requirements import policy_from
-from bulkreset.providers.zendesk_answers import SETTING_ADVICE, read_answer, rule
+from bulkreset.providers.zendesk_answers import SETTING_ADVICE, read_answer, rule, rule_revocation
 from bulkreset.providers.zendesk_auth import ZendeskAuth
+from bulkreset.providers.zendesk_users import ZendeskUsers, is_user_id
 from bulkreset.secret import Secret
 
-PAGE_SIZE: Final = 100
 _SCOPE_ADVICE: Final = (
     "not readable by the token itself: the password call refuses tokens scoped users:write, it needs `write`"
 )
-
-_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-_LINK = re.compile(r"[\x21-\x7e]+")
 
 
 class Zendesk:
@@ -58,6 +52,7 @@ class Zendesk:
         self._by_oauth = oauth_token is not None
         self._clock = clock
         self._reader = Reader(account, "Zendesk", self.auth, transport, read_answer, sleep, clock)
+        self._users = ZendeskUsers(self._reader, self._api)
 
     def label(self, action: Action) -> str:  # noqa: ARG002  (one pot for every action)
         """Return `default`: Zendesk counts every call in one pot."""
@@ -65,26 +60,30 @@ class Zendesk:
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zendesk user id, or None."""
-        if _NUMBER.fullmatch(user_ref):
-            return None
-        return "a Zendesk user is named by a numeric id"
+        return None if is_user_id(user_ref) else "a Zendesk user is named by a numeric id"
 
     def set_password(self, user_ref: str, password: Secret) -> Call:
         """Build the call that sets this user's password."""
-        if reason := self.check_ref(user_ref):
-            raise ValueError(reason)
         body = json.dumps({"password": password.reveal()}).encode()
-        return Call("POST", f"{self._api}/users/{user_ref}/password", body)
+        return Call("POST", f"{self._user(user_ref)}/password", body)
 
     def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
         """Say what an answer to `set_password` means; only a 200 that is empty or JSON is a success."""
         told = read_answer(answer)
-        ruling = rule(answer, told, now)
-        return verdict(answer, ruling, told, request_id="x-request-id", mask=lambda: (*mask, *self.auth.secrets()))
+        return self._verdict(answer, told, rule(answer, told, now), mask)
+
+    def revoke_sessions(self, user_ref: str) -> Call:
+        """Build the call that ends all sessions of this user; nothing says that API or OAuth tokens end too."""
+        return Call("DELETE", f"{self._user(user_ref)}/sessions.json")
+
+    def classify_revocation(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
+        """Say what an answer to `revoke_sessions` means; a 204 is a success, or a 200 that is empty or JSON."""
+        told = read_answer(answer)
+        return self._verdict(answer, told, rule_revocation(answer, told, now), mask)
 
     async def own_password(self, transport: WriteTransport, old: Secret, new: Secret, pace: Pace) -> Verdict:
         """Change the API user's own password, which needs the one before; sends one write, outside of any task."""
-        user_id, _ = await self._me(pace)
+        user_id = (await self._users.me(pace)).user_id
         body = json.dumps({"previous_password": old.reveal(), "password": new.reveal()}).encode()
         await pace()
         try:
@@ -99,7 +98,7 @@ class Zendesk:
 
     async def policy(self, pace: Pace) -> Policy:
         """Read the requirements that Zendesk states for the API user; never weaker than the strongest form."""
-        user_id, _ = await self._me(pace)
+        user_id = (await self._users.me(pace)).user_id
         answer = await self._reader.get(f"{self._api}/users/{user_id}/password/requirements", pace)
         stated = table(read_json(answer.body)).get("requirements")
         if answer.status == 200 and isinstance(stated, list):
@@ -110,12 +109,13 @@ class Zendesk:
     async def check(self, pace: Pace) -> list[Finding]:
         """Log in, look at the role, and read the requirements; sends no write."""
         try:
-            user_id, role = await self._me(pace)
+            me = await self._users.me(pace)
         except ProviderError as error:
             return [Finding("login", ok=False, detail=str(error))]
-        findings = [Finding("login", ok=True, detail=f"Zendesk accepts the credentials of user {user_id}")]
-        detail = "admin" if role == "admin" else f"{role or 'none'}: only admins may set passwords"
-        findings.append(Finding("role", ok=role == "admin", detail=detail))
+        findings = [Finding("login", ok=True, detail=f"Zendesk accepts the credentials of user {me.user_id}")]
+        is_admin = me.role is Role.ADMIN
+        detail = "admin" if is_admin else f"{me.role or 'none'}: only admins may set passwords"
+        findings.append(Finding("role", ok=is_admin, detail=detail))
         if self._by_oauth:
             findings.append(Finding("scopes", ok=True, detail=_SCOPE_ADVICE))
         try:
@@ -129,63 +129,27 @@ class Zendesk:
         )
         return findings
 
-    async def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
-        """List the account's users, 100 a page, by cursor: paging by number ends with a 400 after 10,000 users."""
-        url = f"{self._api}/users.json?page%5Bsize%5D={PAGE_SIZE}"
-        while True:
-            answer = await self._reader.get(url, pace)
-            body = table(read_json(answer.body))
-            users = body.get("users")
-            if answer.status != 200:
-                raise ProviderRefused(self._reader.says("does not list its users", answer))
-            if not isinstance(users, list):
-                raise ProviderUnavailable(self._reader.says("broke off the listing of users; start again", answer))
-            if page := [user for row in rows(users) if (user := _user(row))]:
-                yield page
-            following = text(table(body.get("links")).get("next"))
-            if table(body.get("meta")).get("has_more") is not True or following is None:
-                return
-            if following == url:
-                raise ProviderUnavailable(f"account {self.account!r}: Zendesk's listing of users does not move on")
-            url = self._same_place(following)
+    def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
+        """List the account's users, 100 a page."""
+        return self._users.directory(pace)
 
-    async def _me(self, pace: Pace) -> tuple[str, str | None]:
-        """Return the API user's id and role; to nobody logged in Zendesk answers with an anonymous user."""
-        answer = await self._reader.get(f"{self._api}/users/me.json", pace)
-        user = table(table(read_json(answer.body)).get("user"))
-        user_id = text(user.get("id"))
-        if answer.status != 200 or user_id is None or self.check_ref(user_id):
-            raise ProviderRefused(self._reader.says("does not say who is logged in; check the token", answer))
-        return user_id, text(user.get("role"))
+    async def headcount(self, pace: Pace) -> int:
+        """Return how many users Zendesk counts; above 100,000 an estimate of the day."""
+        return await self._users.headcount(pace)
 
-    def _same_place(self, link: str) -> str:
-        """Return a link that stays with this account's API; credentials are sent to no other address."""
-        home = URL(self._api, encoded=True)
-        try:
-            target = URL(link, encoded=True)
-            stays = (
-                bool(_LINK.fullmatch(link))
-                and "\\" not in link
-                and target.origin() == home.origin()
-                and target.user is None
-                and target.raw_path.startswith(f"{home.raw_path}/")
-                and not re.search(r"(?i)/\.|%2e|%2f|%5c|;", target.raw_path)
-            )
-        except ValueError:
-            stays = False
-        if not stays:
-            raise ProviderRefused(
-                f"account {self.account!r}: Zendesk's listing of users points to another address than api_url;"
-                " check api_url"
-            )
-        return link
+    async def me(self, pace: Pace) -> DirectoryUser:
+        """Return the user whose token this is. Raises ProviderRefused where Zendesk names nobody."""
+        return await self._users.me(pace)
 
-
-def _user(row: Mapping[str, object]) -> DirectoryUser | None:
-    user_id = text(row.get("id"))
-    if user_id is None:
+    async def login(self, user_ref: str, pace: Pace) -> Login | None:  # noqa: ARG002  (there is nothing to ask)
+        """Return None: no documented field of a user tells how it signs in, and none refuses a password."""
         return None
-    status = "active" if row.get("active") is not False else "inactive"
-    if row.get("suspended") is True:
-        status = "suspended"
-    return DirectoryUser(user_id, text(row.get("email")), text(row.get("role")), status)
+
+    def _user(self, user_ref: str) -> str:
+        """Return the address of one user; raise ValueError for a reference that cannot be one."""
+        if reason := self.check_ref(user_ref):
+            raise ValueError(reason)
+        return f"{self._api}/users/{user_ref}"
+
+    def _verdict(self, answer: Answer, told: Told, ruling: Ruling, mask: Iterable[str]) -> Verdict:
+        return verdict(answer, ruling, told, request_id="x-request-id", mask=lambda: (*mask, *self.auth.secrets()))

@@ -1,7 +1,8 @@
-"""What Zendesk's answers to a password change mean. Pure.
+"""What Zendesk's answers to a password change or a revocation mean. Pure.
 
 The page of the password call (developer.zendesk.com/api-reference/ticketing/users/user_passwords) documents no
-error at all: the bodies here are those of the API in general. 429: /api-reference/introduction/rate-limits;
+error at all: the bodies here are those of the API in general. Sessions: /api-reference/ticketing/
+account-configuration/sessions. 429: /api-reference/introduction/rate-limits;
 errors as plain text: /api-reference/introduction/requests.
 """
 
@@ -29,6 +30,7 @@ SETTING_ADVICE: Final = (
     "the account owner must turn on that admins can set passwords (Admin Center > Account > Security > Advanced),"
     " and the API user must be an admin"
 )
+SESSIONS_ADVICE: Final = "the API user may not end the sessions of others; it must be an admin or an agent"
 
 _BY_STATUS: Final[Mapping[int, Ruling]] = {
     403: Ruling(Outcome.FORBIDDEN, SETTING_ADVICE),
@@ -64,15 +66,32 @@ def rule(answer: Answer, told: Told, now: datetime) -> Ruling:
     status = answer.status
     if 200 <= status < 300:
         return _success_ruling(answer, told)
+    return _refusal_ruling(answer, told, now) or _BY_STATUS.get(status, Ruling(Outcome.UNEXPECTED))
+
+
+def rule_revocation(answer: Answer, told: Told, now: datetime) -> Ruling:
+    """Say what an answer to the end of a user's sessions means, at `now`: nothing here is about passwords."""
+    status = answer.status
+    if status == 204:
+        return Ruling(Outcome.OK)
+    if 200 <= status < 300:
+        return _success_ruling(answer, told)
+    if ruling := _refusal_ruling(answer, told, now):
+        return ruling
+    return Ruling(Outcome.FORBIDDEN, SESSIONS_ADVICE) if status == 403 else Ruling(Outcome.UNEXPECTED)
+
+
+def _refusal_ruling(answer: Answer, told: Told, now: datetime) -> Ruling | None:
+    """Rule on what means the same whatever was asked for; None where the call itself decides."""
     if ruling := common_ruling(answer, told, now):
         return ruling
-    if status == 429:
+    if answer.status == 429:
         return _limit_ruling(answer, plain(told.message), now)
-    if status == 404 and told.code == "RecordNotFound":
+    if answer.status == 404 and told.code == "RecordNotFound":
         return Ruling(Outcome.USER_NOT_FOUND)
-    if status == 404:
+    if answer.status == 404:
         return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user")
-    return _BY_STATUS.get(status, Ruling(Outcome.UNEXPECTED))
+    return None
 
 
 def _details(details: object) -> Iterable[str]:

@@ -1,7 +1,8 @@
-"""Zoom: the call that sets a password, the password requirement, the users.
+"""Zoom: the calls that set a password and end sessions, and the password requirement.
 
-Sources, where a fact has no other beside it: Zoom's OpenAPI text of July 2022 (operations `userPassword`,
-`users`, `accountSettings`); labels: developers.zoom.us/docs/commerce/rate-limits.
+Sources, where a fact has no other beside it: Zoom's OpenAPI text of July 2022 (PUT /users/{userId}/password,
+DELETE /users/{userId}/token, GET /accounts/{accountId}/settings); labels:
+developers.zoom.us/docs/commerce/rate-limits.
 """
 
 import asyncio
@@ -10,26 +11,26 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from bulkreset.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from bulkreset.errors import ProviderError, ProviderRefused
 from bulkreset.model import Action, Verdict
 from bulkreset.passwords.policy import STRONGEST, Policy
-from bulkreset.providers.answers import read_json, rows, table, text, verdict, whole
-from bulkreset.providers.base import Answer, Call, DirectoryUser, Finding, Pace
+from bulkreset.providers.answers import Ruling, Told, read_json, table, verdict, whole
+from bulkreset.providers.base import Answer, Call, DirectoryUser, Finding, Login, Pace
 from bulkreset.providers.http import ReadTransport
 from bulkreset.providers.reads import Clock, Reader, Sleep
-from bulkreset.providers.zoom_answers import read_answer, rule
+from bulkreset.providers.zoom_answers import read_answer, rule, rule_call
 from bulkreset.providers.zoom_auth import ZoomAuth
+from bulkreset.providers.zoom_users import ZoomUsers
 from bulkreset.secret import Secret
 
 MAX_LENGTH: Final = 31  # "Should be less than 32 characters"
 BASIC_LENGTH: Final = 8  # the basic requirement, which cannot be turned off (Zoom support KB0064901)
-PAGE_SIZE: Final = 300
 
 RESET_SCOPES: Final = ("user:write:admin", "user:update:password:admin")  # classic, granular; one is enough
+REVOKE_SCOPES: Final = ("user:write:admin", "user:delete:token:admin")
 POLICY_SCOPES: Final = ("account:read:admin", "account:read:settings:admin")
-LISTING_SCOPES: Final = ("user:read:admin", "user:read:list_users:admin")
 
 
 class Zoom:
@@ -63,6 +64,7 @@ class Zoom:
         )
         self._api = api_url.rstrip("/")
         self._reader = Reader(account, "Zoom", self.auth, transport, read_answer, sleep, clock)
+        self._users = ZoomUsers(self._reader, self._api)
 
     def label(self, action: Action) -> str:
         """Return `medium`, or `light` for ending sessions."""
@@ -83,22 +85,26 @@ class Zoom:
 
         JSON, as the current documentation has it; multipart/form-data is the form of 2021.
         """
-        if reason := self.check_ref(user_ref):
-            raise ValueError(reason)
         body = json.dumps({"password": password.reveal()}).encode()
-        return Call("PUT", f"{self._api}/users/{quote(user_ref, safe='')}/password", body)
+        return Call("PUT", f"{self._user(user_ref)}/password", body)
 
     def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
         """Say what an answer to `set_password` means; only a 204 is a success."""
         told = read_answer(answer)
-        ruling = rule(answer, told, now)
-        return verdict(
-            answer,
-            ruling,
-            told,
-            request_id="x-zm-trackingid",
-            mask=lambda: (*mask, *self.auth.secrets()),
-        )
+        return self._verdict(answer, told, rule(answer, told, now), mask)
+
+    def revoke_sessions(self, user_ref: str) -> Call:
+        """Build the call that revokes this user's SSO token, which signs an SSO user out.
+
+        For users with a Zoom password the effect is not documented, and neither is whether a new password
+        ends their sessions.
+        """
+        return Call("DELETE", f"{self._user(user_ref)}/token")
+
+    def classify_revocation(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
+        """Say what an answer to `revoke_sessions` means; only a 204 is a success."""
+        told = read_answer(answer)
+        return self._verdict(answer, told, rule_call(answer, told, now), mask)
 
     async def policy(self, pace: Pace) -> Policy:
         """Read the account's password requirement; the strongest form where Zoom does not show it."""
@@ -123,37 +129,39 @@ class Zoom:
             await self._check_listing(pace),
         ]
 
-    async def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
-        """List active, inactive and pending users, up to 300 a page; without `status` Zoom shows active ones."""
-        for status in ("active", "inactive", "pending"):
-            page_token: str | None = None
-            while True:
-                query = {"status": status, "page_size": PAGE_SIZE}
-                if page_token is not None:
-                    query["next_page_token"] = page_token
-                answer = await self._reader.get(f"{self._api}/users?{urlencode(query)}", pace)
-                page, next_token = self._page(answer, status, started=page_token is not None)
-                if page:
-                    yield page
-                if not next_token:
-                    break
-                if next_token == page_token:
-                    raise ProviderUnavailable(f"account {self.account!r}: Zoom's listing does not move on")
-                page_token = next_token
+    def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
+        """List active, inactive and pending users; a user may come twice where the listing began anew."""
+        return self._users.directory(pace)
 
-    def _page(self, answer: Answer, status: str, *, started: bool) -> tuple[list[DirectoryUser], str | None]:
-        body = read_json(answer.body)
-        users = table(body).get("users")
-        if answer.status == 200 and isinstance(users, list):
-            return [user for row in rows(users) if (user := _user(row, status))], text(
-                table(body).get("next_page_token")
-            )
-        if answer.status == 200 or started:  # a next_page_token lives for 15 minutes
-            raise ProviderUnavailable(self._reader.says("broke off the listing of users; start it again", answer))
-        raise ProviderRefused(
-            self._reader.says(
-                f"does not list its users; the app needs the scope {' or '.join(LISTING_SCOPES)}", answer
-            )
+    async def headcount(self, pace: Pace) -> int:
+        """Return how many users Zoom counts, active, inactive and pending; takes three calls."""
+        return await self._users.headcount(pace)
+
+    async def me(self, pace: Pace) -> DirectoryUser | None:
+        """Return the account's owner, for whom a server-to-server app acts; None where Zoom refuses to say."""
+        return await self._users.me(pace)
+
+    async def login(self, user_ref: str, pace: Pace) -> Login | None:
+        """Ask how one user signs in: one call under the label `light`, so pass that label's pace.
+
+        None for a user that Zoom does not know or says nothing about. Raises ProviderRefused where the app
+        may not read single users: the next one would be refused as well.
+        """
+        return await self._users.login(self._user(user_ref), pace)
+
+    def _user(self, user_ref: str) -> str:
+        """Return the address of one user; raise ValueError for a reference that cannot be one."""
+        if reason := self.check_ref(user_ref):
+            raise ValueError(reason)
+        return f"{self._api}/users/{quote(user_ref, safe='')}"
+
+    def _verdict(self, answer: Answer, told: Told, ruling: Ruling, mask: Iterable[str]) -> Verdict:
+        return verdict(
+            answer,
+            ruling,
+            told,
+            request_id="x-zm-trackingid",
+            mask=lambda: (*mask, *self.auth.secrets()),
         )
 
     def _check_scopes(self) -> Finding:
@@ -161,7 +169,9 @@ class Zoom:
         if not held:
             return Finding("scopes", ok=True, detail="Zoom's login names no scopes; the first call will tell")
         if any(scope in held for scope in RESET_SCOPES):
-            return Finding("scopes", ok=True, detail="passwords may be set")
+            ending = any(scope in held for scope in REVOKE_SCOPES)
+            more = "sessions may be ended" if ending else f"to end sessions, add {' or '.join(REVOKE_SCOPES)}"
+            return Finding("scopes", ok=True, detail=f"passwords may be set; {more}")
         wanted = " or ".join(RESET_SCOPES)
         return Finding("scopes", ok=False, detail=f"missing: {wanted}; add it in the Zoom App Marketplace")
 
@@ -175,8 +185,7 @@ class Zoom:
 
     async def _check_listing(self, pace: Pace) -> Finding:
         try:
-            answer = await self._reader.get(f"{self._api}/users?status=active&page_size=1", pace)
-            self._page(answer, "active", started=False)
+            await self._users.check_listing(pace)
         except ProviderRefused as error:
             return Finding("listing", ok=True, detail=f"{error}; only needed to take the users from the account")
         except ProviderError as error:
@@ -210,10 +219,3 @@ def _policy(requirement: Mapping[str, object]) -> Policy:
 
 def _strongest(source: str) -> Policy:
     return dataclasses.replace(STRONGEST, max_length=MAX_LENGTH, source=f"the strongest form, since {source}")
-
-
-def _user(row: Mapping[str, object], status: str) -> DirectoryUser | None:
-    email = text(row.get("email"))
-    # A pending user has no id yet and is named by the address.
-    user_id = text(row.get("id")) or email
-    return DirectoryUser(user_id, email, text(row.get("role_id")), status) if user_id else None

@@ -7,7 +7,7 @@ import pytest
 
 from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
 from bulkreset.model import Action, Outcome
-from bulkreset.providers.base import DirectoryUser
+from bulkreset.providers.base import DirectoryUser, Role, Status
 from bulkreset.providers.zendesk import Zendesk
 from bulkreset.secret import Secret
 
@@ -141,9 +141,9 @@ async def test_the_listing_follows_every_page(zendesk, account, pot, server):
     account.users[2]["active"] = False
     pages = [page async for page in zendesk.directory(pot)]
     assert pages == [
-        [DirectoryUser("10", "0@example.com", "end-user", "active")],
-        [DirectoryUser("11", "1@example.com", "end-user", "suspended")],
-        [DirectoryUser("12", "2@example.com", "end-user", "inactive")],
+        [DirectoryUser("10", "0@example.com", Role.MEMBER, Status.ACTIVE)],
+        [DirectoryUser("11", "1@example.com", Role.MEMBER, Status.SUSPENDED)],
+        [DirectoryUser("12", "2@example.com", Role.MEMBER, Status.INACTIVE)],
     ]
     assert pot.taken == 3
     assert server.requests[0].target == "/acme/api/v2/users.json?page%5Bsize%5D=100"

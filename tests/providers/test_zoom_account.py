@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.model import Action
 from bulkreset.passwords.policy import STRONGEST
-from bulkreset.providers.base import DirectoryUser
+from bulkreset.providers.base import DirectoryUser, Role, Status
 from bulkreset.providers.zoom import Zoom
 from bulkreset.secret import Secret
 
@@ -200,10 +200,10 @@ async def test_the_listing_follows_every_page_of_every_status(zoom, account, pot
     ]
     pages = [page async for page in zoom.directory(pot)]
     assert pages == [
-        [DirectoryUser(USER["id"], "a@example.com", "2", "active")],
-        [DirectoryUser("second", None, "2", "active")],
-        [DirectoryUser("3", "a@example.com", "2", "active")],
-        [DirectoryUser("new@example.com", "new@example.com", None, "pending")],
+        [DirectoryUser(USER["id"], "a@example.com", Role.MEMBER, Status.ACTIVE)],
+        [DirectoryUser("second", None, Role.MEMBER, Status.ACTIVE)],
+        [DirectoryUser("3", "a@example.com", Role.MEMBER, Status.ACTIVE)],
+        [DirectoryUser("new@example.com", "new@example.com", None, Status.PENDING)],
     ]
     assert pot.taken == 5
     assert all("page_size=300" in request.target for request in server.requests if "/users" in request.target)
@@ -237,13 +237,11 @@ async def test_the_listing_renews_a_token_once(zoom, account, pot, http_answer):
 
 
 async def test_a_listing_that_breaks_off_is_not_taken_for_its_end(zoom, account, pot, http_answer):
-    """An expired page token, or an answer without users, is an error and never a shorter roster."""
+    """A refusal in the middle, or an answer without users, is an error and never a shorter roster."""
     account.pages["active"] = [[USER], [USER]]
     listing = zoom.directory(pot)
     await anext(listing)
-    account.faults = [
-        http_answer("400 Bad Request", b'{"code": 300, "message": "The next page token is invalid."}')
-    ]
+    account.faults = [http_answer("400 Bad Request", b'{"code": 4711, "message": "no scopes"}')]
     with pytest.raises(ProviderUnavailable, match="broke off"):
         await anext(listing)
     account.faults = [http_answer("200 OK", b"{}")]
