@@ -1,10 +1,5 @@
 """`bulkreset report`: what happened, user by user."""
 
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -12,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from bulkreset.cli.context import Invocation, columns_of, opened, possible_id, start
+from bulkreset.cli.output import text_output
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -47,7 +43,7 @@ def report(
         raise UsageError(f"{error}; states are: {', '.join(TaskState)}") from None
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    with _opened(output) as out:
+    with text_output(output) as out:
         start(write(settings, batch_id, form, states, out))
 
 
@@ -66,30 +62,3 @@ async def write(settings: "Settings", batch_id: int, form: Format, states: list[
             await render.as_csv(out, lines)
         else:
             await render.as_table(out, batch, head, lines, width=columns_of(out))
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO]:
-    """Open where the report goes; a file appears under its name only when it is whole."""
-    from bulkreset.errors import StoreError
-
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    if output.exists() and not output.is_file():  # a pipe or a device is written to, not replaced
-        with output.open("w", encoding="utf-8", newline="") as out:
-            yield out
-        return
-    try:
-        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    except OSError as error:
-        raise StoreError(f"cannot write to {output.parent}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
-            yield out
-        Path(name).replace(output)
-    except OSError as error:
-        raise StoreError(f"cannot write {output}: {error.strerror}") from None
-    finally:
-        Path(name).unlink(missing_ok=True)

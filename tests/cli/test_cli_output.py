@@ -1,0 +1,91 @@
+"""Files that commands write: for the owner alone, whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from bulkreset.cli.output import text_output, whole_file
+from bulkreset.errors import StoreError, UsageError
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "folder" / "out"
+
+
+@pytest.fixture(autouse=True)
+def made(target):
+    target.parent.mkdir()
+
+
+def names(target):
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_file_has_its_name_only_at_the_end(target, replace):
+    """While it is written nothing stands under the name; then all of it, mode 0600, and no litter."""
+    before = os.umask(0)
+    try:
+        with whole_file(target, replace=replace) as out:
+            out.write(b"content")
+            assert not target.exists()
+    finally:
+        os.umask(before)
+    assert target.read_bytes() == b"content"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert target.stat().st_nlink == 1
+    assert names(target) == ["out"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_block_that_fails_leaves_nothing(target, replace):
+    """What the block raised goes through, and neither the file nor a part of it is left."""
+    with pytest.raises(LookupError), whole_file(target, replace=replace) as out:
+        {}[out.write(b"half")]
+    assert names(target) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_what_stands_already_is_not_touched(target, kind):
+    """Whatever has the name, it is refused before anything is done."""
+    {"file": target.touch, "folder": target.mkdir, "dangling link": lambda: target.symlink_to("x")}[kind]()
+    with pytest.raises(UsageError, match="stands already"), whole_file(target, replace=False):
+        pytest.fail("begun all the same")
+    assert names(target) == ["out"]
+
+
+def test_what_came_meanwhile_is_not_touched(target):
+    """A file that somebody else makes under the name in the meantime stays as it is."""
+    with pytest.raises(UsageError, match="stands already"), whole_file(target, replace=False):
+        target.write_text("theirs")
+    assert target.read_text() == "theirs"
+    assert names(target) == ["out"]
+
+
+def test_a_file_system_without_links_gets_the_file_too(target, monkeypatch):
+    """Where no hard link can be made the file is renamed into its place."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    with whole_file(target, replace=False) as out:
+        out.write(b"content")
+    assert (target.read_bytes(), names(target)) == (b"content", ["out"])
+
+
+def test_a_folder_in_place_of_the_file_is_named(target):
+    """To be replaced it must be a file: one line that names it."""
+    target.mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*out"), whole_file(target, replace=True):
+        pass
+    assert names(target) == ["out"]
+
+
+def test_text_that_was_not_flushed_is_there(target):
+    """Text is written as UTF-8, its line ends as they are."""
+    with text_output(target) as out:
+        out.write("Ω\r\n")
+    assert target.read_bytes() == "Ω\r\n".encode()
