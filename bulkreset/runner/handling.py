@@ -3,22 +3,19 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from bulkreset.model import Action, Claim, Decision, Outcome, Result, Skip, TaskState, Verdict
+from bulkreset.passwords.escrow import kept_until, recipients
 from bulkreset.providers.base import Answer, Call, Provider
 from bulkreset.runner.decide import decide
 from bulkreset.runner.watch import Watch
-from bulkreset.secret import Secret
 from bulkreset.store.due import OpenBatch
 from bulkreset.store.results import Closing, Escrowed
 
 Guard = Callable[[str, str, str], bool]
 """Tell whether a user of an account, by the reference that is called or the name that is shown, is protected."""
-
-Escrow = Callable[[tuple[str, ...], Secret], str]
-"""Seal a password to recipients, and to nobody else."""
 
 PROTECTED: Final = Verdict(
     Outcome.NOT_RESETTABLE, code=Skip.PROTECTED, message="protected by the configuration; nothing was sent"
@@ -31,7 +28,6 @@ class Handling:
 
     provider: Provider
     guard: Guard
-    escrow: Escrow
     batches: dict[int, OpenBatch] = field(default_factory=dict)
 
     def know(self, batches: Mapping[int, OpenBatch]) -> None:
@@ -88,5 +84,5 @@ class Handling:
             return None
         if decision.state is not TaskState.SUCCEEDED:
             return None
-        sealed = self.escrow(of.options.escrow_to, claim.password)
-        return Escrowed(sealed, closed_at + timedelta(days=of.options.escrow_days))
+        sealed = recipients(of.options.escrow_to).seal(claim.password)
+        return Escrowed(sealed, kept_until(closed_at, of.options.escrow_days))

@@ -26,7 +26,7 @@ from bulkreset.model import Claim, Outcome, Quota, Verdict
 from bulkreset.providers.base import Provider
 from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff
-from bulkreset.runner.handling import PROTECTED, Escrow, Guard, Handling
+from bulkreset.runner.handling import PROTECTED, Guard, Handling
 from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
 from bulkreset.store import batches, claims, quotas
@@ -57,7 +57,6 @@ class Context:
     recorder: Recorder
     sealer: Sealer
     guard: Guard
-    escrow: Escrow
     worker: str
     http_timeout: timedelta
     poll_interval: float
@@ -84,7 +83,7 @@ class Lane:
         self._belt = belt(rate, self._spacing)
         self._window = rate.window
         self._watch = Watch(self._window)
-        self._handling = Handling(provider, context.guard, context.escrow)
+        self._handling = Handling(provider, context.guard)
         self._buffer: deque[tuple[Claim, float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(context.concurrency)

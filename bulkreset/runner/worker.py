@@ -15,7 +15,7 @@ from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.http import WriteTransport
-from bulkreset.runner.handling import Escrow, Guard
+from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
@@ -64,7 +64,6 @@ class Worker:
         *,
         name: str,
         guard: Guard,
-        escrow: Escrow,
         once: bool = False,
         accounts: Sequence[str] = (),
         chores: Sequence[Chore] = (),
@@ -82,7 +81,6 @@ class Worker:
             recorder=self._recorder,
             sealer=self._keyring,
             guard=guard,
-            escrow=escrow,
             worker=name,
             http_timeout=settings.http_timeout,
             poll_interval=settings.runner.poll_interval,
