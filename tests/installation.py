@@ -6,7 +6,7 @@ from pathlib import Path
 
 from databases import ask, run_apart
 
-from bulkreset.cli.context import master_key, transport
+from bulkreset.cli.context import guard, master_key, transport
 from bulkreset.config import load
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.orders_by_sql import OrdersBySql
@@ -140,6 +140,7 @@ class Installation:
                     way,
                     master,
                     name="test:1",
+                    guard=guard(settings),
                     once=once,
                     accounts=accounts,
                     chores=[OrdersBySql(store, settings, way, master)],

@@ -1,105 +1,26 @@
 """`bulkreset batch …`: order a reset, look at it, steer it."""
 
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start, transport
+from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start
+from bulkreset.cli.order import create
+from bulkreset.cli.words import duration, standing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bulkreset.config import Settings
-    from bulkreset.intake.users_file import UserLine
     from bulkreset.store.batches import Batch
     from bulkreset.store.engine import Store
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
+app.command("create")(create)
+
 BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-
-
-@app.command()
-def create(
-    context: typer.Context,
-    account: Annotated[str, typer.Option(metavar="A", help="The account, as named in the configuration.")],
-    users: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            help="CSV with a header naming email and/or user_id, or one user per line; - is standard input.",
-        ),
-    ],
-    incident: Annotated[str, typer.Option(metavar="ID", help="The incident that this reset belongs to.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is done; it stays in the audit trail.")],
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="Users to leave out, in the same form; may be repeated."),
-    ] = None,
-    not_before: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Do not start before: ISO 8601, UTC where it names no offset."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Freeze a roster of users as a batch; runners start on it at once, or at --not-before."""
-    import json
-    from dataclasses import asdict
-
-    from bulkreset.cli.context import log_level
-    from bulkreset.errors import UsageError
-    from bulkreset.intake.order import Order, chunks, place
-    from bulkreset.intake.users_file import read_users
-    from bulkreset.logs import configure
-    from bulkreset.providers.http import ReadTransport
-
-    invocation: Invocation = context.obj
-    settings = invocation.settings()
-    configure(log_level())
-    order = Order(account, incident, reason, person(), None if not_before is None else _time(not_before))
-    if "-" in (exclude or []) and (users == "-" or (exclude or []).count("-") > 1):
-        raise UsageError("standard input (-) can be read once only; put the other list into a file")
-
-    async def work() -> Any:
-        with ExitStack() as files:
-
-            def lines(name: str) -> Iterator["UserLine"]:
-                if name == "-":
-                    return read_users(sys.stdin.buffer, "standard input")
-                try:
-                    return read_users(files.enter_context(Path(name).open("rb")), name)
-                except OSError as error:
-                    raise UsageError(f"cannot read {name}: {error.strerror}") from None
-
-            async def excluded() -> AsyncIterator[list["UserLine"]]:
-                for name in exclude or []:
-                    async for chunk in chunks(lines(name)):
-                        yield chunk
-
-            async with opened(settings) as store, transport(ReadTransport, settings) as way:
-                return await place(
-                    store,
-                    settings,
-                    way,
-                    master_key(settings),
-                    order,
-                    users=chunks(lines(users)),
-                    excluded=excluded(),
-                )
-
-    placed = start(work())
-    if as_json:
-        print(json.dumps(asdict(placed)))
-        return
-    print(f"batch {placed.id}: {placed.total:,} users at {placed.account}", end="")
-    print(f" ({placed.excluded:,} excluded, {placed.duplicates:,} duplicates)")
-    print(f"roster sha256 {placed.roster_sha256}")
-    start_at = "" if order.not_before is None else f", not before {order.not_before:%Y-%m-%d %H:%M:%S} UTC"
-    print(f"about {duration(placed.estimate_s)} at this account's limit; `bulkreset run` starts on it{start_at}")
 
 
 @app.command("list")
@@ -187,14 +108,73 @@ def retry(
     _show(_with_store(context, lambda store: work(store, settings)), as_json=as_json)
 
 
-def duration(seconds: float) -> str:
-    """Say a length of time in the two units that matter."""
-    whole = round(seconds)
-    if whole < 1:
-        return "a second"
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-    said = [f"{n} {unit}" for n, unit in parts if n]
-    return " ".join(said[:2])
+@app.command()
+def approve(
+    context: typer.Context,
+    batch_id: BatchId,
+    roster: Annotated[
+        str | None,
+        typer.Option(metavar="SHA256", help="The roster's hash, or its beginning, as you have looked at it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a draft go, as somebody else than who ordered it; bound to its roster and options as they are."""
+    from bulkreset.store import batches, control
+
+    async def work(store: "Store") -> "Batch":
+        missing = await control.approve(store, batch_id, person(), roster=roster)
+        if missing and not as_json:
+            print(f"approved; {missing} more approval{'s are' if missing > 1 else ' is'} needed")
+        return await batches.get(store, batch_id)
+
+    _show(_with_store(context, work), as_json=as_json)
+
+
+@app.command()
+def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
+    """Show who did what to a batch and when: its events, each hashed over the one before."""
+    import json
+
+    from bulkreset.report.render import moment
+    from bulkreset.store import batches, control
+
+    async def work(store: "Store") -> Any:
+        await batches.get(store, batch_id)
+        return await control.trail(store, batch_id)
+
+    found = _with_store(context, work)
+    if as_json:
+        told = [
+            {"at": moment(at), "actor": actor, "kind": kind, "detail": json.loads(detail)}
+            for at, actor, kind, detail in found
+        ]
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    for at, actor, kind, detail in found:
+        print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<16} {actor}  {detail}")
+
+
+@app.command()
+def close(
+    context: typer.Context,
+    batch_id: BatchId,
+    top_up: Annotated[
+        bool, typer.Option("--top-up", help="Order a further batch for those who came since.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the account once more and say who came since the freeze, who vanished, and who is still open."""
+    import json
+
+    from bulkreset.cli import closing
+
+    invocation: Invocation = context.obj
+    found = start(closing.close(invocation.settings(), batch_id, top_up=top_up))
+    if as_json:
+        print(json.dumps(closing.as_dict(found), indent=2, ensure_ascii=False))
+    else:
+        closing.show(found)
+    raise typer.Exit(closing.exit_code(found))
 
 
 def _steer(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) -> None:
@@ -220,16 +200,6 @@ def _with_store(context: typer.Context, work: Any) -> Any:
     return start(inside())
 
 
-def _time(text: str) -> datetime:
-    from bulkreset.errors import UsageError
-
-    try:
-        at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):  # an offset can lead out of the years that there are
-        raise UsageError(f"--not-before {text!r} is not a time; write 2026-01-31T22:00:00Z") from None
-
-
 def _show(batch: "Batch", *, as_json: bool) -> None:
     import json
 
@@ -239,7 +209,7 @@ def _show(batch: "Batch", *, as_json: bool) -> None:
         print(json.dumps(batch_full(batch), indent=2, ensure_ascii=False))
         return
     because = f" ({batch.state_reason})" if batch.state_reason else ""
-    print(f"batch {batch.id} at {batch.account}: {batch.state}{because}")
+    print(f"batch {batch.id} at {batch.account}: {standing(batch)}{because}")
     print(f"  incident   {batch.incident}")
     print(f"  reason     {batch.reason}")
     print(f"  ordered by {batch.requested_by}, {batch.created_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -252,8 +222,27 @@ def _show(batch: "Batch", *, as_json: bool) -> None:
             print(f"  {name:<10} {at:%Y-%m-%d %H:%M:%S} UTC")
     print(f"  roster     {batch.total:,} users, sha256 {batch.roster_sha256}")
     print("  tasks      " + ", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n))
+    if any(batch.sessions.values()):
+        print("  sessions   " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n))
+    for line in _ordered_so(batch):
+        print(f"  {line}")
     if batch.outcomes:
         print("  outcomes   " + ", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()))
+
+
+def _ordered_so(batch: "Batch") -> "Iterator[str]":
+    """Say what is special about how a batch is worked on."""
+    options = batch.options
+    if options.emergency:
+        yield "emergency  started without approvals"
+    if batch.approvals_needed:
+        yield f"approvals  {batch.approvals_needed} needed, of other people than {batch.requested_by}"
+    if options.canary:
+        yield f"canaries   {options.canary:,} go first{', then it waits' if options.hold_after_canary else ''}"
+    if options.ramp_s:
+        yield f"ramp       {duration(options.ramp_s)}"
+    if options.escrow_to:
+        yield f"escrow     to {', '.join(options.escrow_to)}, for {options.escrow_days} days"
 
 
 def _table(found: list["Batch"]) -> None:
@@ -270,7 +259,7 @@ def _table(found: list["Batch"]) -> None:
         table.add_row(
             str(batch.id),
             batch.account,
-            str(batch.state),
+            standing(batch),
             batch.incident,
             f"{batch.created_at:%Y-%m-%d %H:%M}",
             f"{batch.total:,}",

@@ -51,8 +51,8 @@ def demo() -> None:
 
 
 async def _story(settings: "Settings", *, live: bool) -> None:
-    from bulkreset.cli.batch import duration
     from bulkreset.cli.run import work
+    from bulkreset.cli.words import duration
     from bulkreset.intake.order import Order, chunks, place
     from bulkreset.providers.http import ReadTransport
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulkreset.cli.batch import duration
+from bulkreset.cli.words import duration
 from bulkreset.errors import StoreError
 from bulkreset.model import BatchState, Outcome
 from bulkreset.runner.worker import Worker

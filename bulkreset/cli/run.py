@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, log_level, master_key, opened, start, transport
+from bulkreset.cli import rehearsal
+from bulkreset.cli.context import Invocation, guard, log_level, master_key, opened, start, transport
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -27,6 +28,9 @@ def run(
     account: Annotated[
         list[str] | None, typer.Option(metavar="A", help="Only batches at this account; may be repeated.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent, on a way that cannot write, and end.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Work on every due batch until stopped.
@@ -44,6 +48,13 @@ def run(
     configure("error" if live else level)
     for name in account or []:
         settings.account(name)
+    if dry_run:
+        found = start(rehearsal.rehearse(settings, account or []))
+        if as_json:
+            print(json.dumps(rehearsal.as_dict(found), ensure_ascii=False))
+        else:
+            rehearsal.show(found)
+        raise typer.Exit(4 if any(one.would_halt for one in found) else 0)
     code, result = start(work(settings, once=once, accounts=account or [], live=live))
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
@@ -57,7 +68,7 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
     from bulkreset.providers.http import WriteTransport
     from bulkreset.report.render import batch_core
     from bulkreset.runner.worker import Worker
-    from bulkreset.store import batches
+    from bulkreset.store import batches, escrows
     from bulkreset.store.engine import runner_lock
 
     async with opened(settings) as store:
@@ -70,10 +81,11 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                     settings,
                     way,
                     master,
+                    guard=guard(settings),
                     name=f"{socket.gethostname()}:{os.getpid()}",
                     once=once,
                     accounts=accounts,
-                    chores=[orders],
+                    chores=[orders, lambda: escrows.expire(store)],
                 )
                 _obey_signals(worker)
                 _spare_the_loop()
@@ -97,7 +109,7 @@ def _exit_code(shown: list["Batch"], waiting: int, refused: int) -> int:
     """Say by the exit code what is left, batches and orders by SQL alike."""
     if waiting or any(batch.left for batch in shown):
         return 4
-    if refused or any(batch.counts["failed"] or batch.counts["skipped"] for batch in shown):
+    if refused or not all(batch.clean for batch in shown):
         return 3
     return 0
 

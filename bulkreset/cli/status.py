@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bulkreset.cli.batch import duration
 from bulkreset.cli.context import Invocation, opened, start
+from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings

@@ -57,6 +57,11 @@ def batch_full(batch: Batch) -> dict[str, Any]:
         "excluded": batch.excluded,
         "duplicates": batch.duplicates,
         "roster_sha256": batch.roster_sha256,
+        "options": json.loads(batch.options.as_json()),
+        "options_sha256": batch.options_sha256,
+        "approvals_needed": batch.approvals_needed,
+        "sessions": batch.sessions,
+        "closed_at": moment(batch.closed_at),
     }
 
 

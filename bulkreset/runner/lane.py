@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
 
-from bulkreset.errors import ProviderError, ProviderRefused, ProviderUnavailable, StoreError
+from bulkreset.errors import BulkresetError, ProviderError, ProviderRefused, ProviderUnavailable, StoreError
 from bulkreset.limits.belt import belt
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
 from bulkreset.model import Claim, Outcome, Quota, Verdict
-from bulkreset.providers.base import Provider
+from bulkreset.providers.base import Call, Provider
 from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff
 from bulkreset.runner.handling import PROTECTED, Guard, Handling
@@ -333,13 +333,7 @@ class Lane:
         """Send one call, once, and hand its result on."""
         auth = self.provider.auth
         generation, login = auth.generation, self._login
-        try:
-            call = self._handling.call(claim)
-        except ValueError as error:
-            self._close(claim, Verdict(Outcome.UNEXPECTED, message=str(error)), None, self._at(monotonic()), None)
-            return
-        if call is None:
-            self._close(claim, PROTECTED, None, self._at(monotonic()), None)
+        if (call := self._call(claim)) is None:
             return
         headers = {**auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
         started = monotonic()
@@ -372,6 +366,22 @@ class Lane:
         if verdict.outcome is Outcome.POLICY_REJECTED and self._outdated(started):
             return  # says nothing about passwords that are built to the policy as it is now
         self._judge(claim, verdict, sent_at, self._at(ended), stale=stale)
+
+    def _call(self, claim: Claim) -> Call | None:
+        """Build the call of a claim; where nothing may be sent for it, close it and return None."""
+        now = self._at(monotonic())
+        try:
+            call = self._handling.call(claim)
+        except ValueError as error:
+            self._close(claim, Verdict(Outcome.UNEXPECTED, message=str(error)), None, now, None)
+            return None
+        except BulkresetError as error:  # who is protected cannot be told
+            self._close(claim, Verdict(Outcome.RELEASED, message=str(error)), None, now, None)
+            self._halt(str(error))
+            return None
+        if call is None:
+            self._close(claim, PROTECTED, None, now, None)
+        return call
 
     def _warm_up(self, latency: float, now: float) -> None:
         """Leave a gap between the calls that opened connections and the first that need not.

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from installation import Installation, calls_reach, check_books
 
-from bulkreset.cli.context import master_key, transport
+from bulkreset.cli.context import guard, master_key, transport
 from bulkreset.config import load
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.worker import Worker
@@ -41,7 +41,8 @@ async def work(installation, workers, meanwhile=None):
         store = await open_store(settings.database, settings.base)
         try:
             async with transport(WriteTransport, settings) as way:
-                worker = Worker(store, settings, way, master_key(settings), name=f"host{number}:1", once=True)
+                key, name = master_key(settings), f"host{number}:1"
+                worker = Worker(store, settings, way, key, guard=guard(settings), name=name, once=True)
                 return (await worker.run()).sent
         finally:
             await store.close()

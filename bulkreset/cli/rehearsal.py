@@ -1,0 +1,101 @@
+"""`bulkreset run --dry-run`: everything that a run would look at, on a transport that has no way to write."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bulkreset.cli.context import guard, opened, transport
+from bulkreset.cli.words import duration
+
+if TYPE_CHECKING:
+    from bulkreset.config import Settings
+    from bulkreset.store.batches import Batch
+    from bulkreset.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What a run would do with one batch now, and what would stop it."""
+
+    batch: "Batch"
+    passwords: int
+    sessions: int
+    protected: tuple[str, ...]
+    would_halt: tuple[str, ...]
+    estimate_s: float
+
+
+async def rehearse(settings: "Settings", accounts: list[str]) -> list[Rehearsed]:
+    """Look at every batch that a run would work on; nothing is claimed, made or sent but reads."""
+    from bulkreset.model import BatchState
+    from bulkreset.providers.http import ReadTransport
+    from bulkreset.store import batches
+
+    async with opened(settings) as store, transport(ReadTransport, settings) as way:
+        found = await batches.find(store, accounts=accounts, unfinished=True)
+        return [await _look(store, settings, way, batch) for batch in found if batch.state is BatchState.OPEN]
+
+
+async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") -> Rehearsed:
+    from bulkreset.intake.order import estimate
+    from bulkreset.limits.quota import Spacing
+    from bulkreset.model import Action, Quota, TaskState
+    from bulkreset.providers import open_provider
+    from bulkreset.report import queries
+    from bulkreset.store.pace import Pacer
+
+    account = settings.account(batch.account)
+    provider = open_provider(batch.account, account, settings.base, way)
+    label = provider.label(Action.SET_PASSWORD)
+    spacing = Spacing.of(account.rate(label))
+    findings = await provider.check(Pacer(store, Quota(batch.account, label), spacing))
+    covers = guard(settings)
+    counts = {Action.SET_PASSWORD: 0, Action.REVOKE_SESSIONS: 0}
+    protected = []
+    async for line in queries.tasks(store, batch.id, [TaskState.PENDING]):
+        if covers(batch.account, line.user_ref, line.user):
+            protected.append(line.user)
+        else:
+            counts[Action(line.action)] += 1
+    return Rehearsed(
+        batch=batch,
+        passwords=counts[Action.SET_PASSWORD],
+        sessions=counts[Action.REVOKE_SESSIONS],
+        protected=tuple(dict.fromkeys(protected)),
+        would_halt=tuple(f"{one.topic}: {one.detail}" for one in findings if not one.ok),
+        estimate_s=estimate(sum(counts.values()), spacing),
+    )
+
+
+def as_dict(found: list[Rehearsed]) -> dict[str, Any]:
+    """Return what `--json` shows."""
+    return {
+        "dry_run": True,
+        "batches": [
+            {
+                "id": one.batch.id,
+                "account": one.batch.account,
+                "passwords": one.passwords,
+                "sessions": one.sessions,
+                "protected": len(one.protected),
+                "would_halt": list(one.would_halt),
+                "estimate_s": one.estimate_s,
+            }
+            for one in found
+        ],
+    }
+
+
+def show(found: list[Rehearsed]) -> None:
+    """Say it to a person."""
+    if not found:
+        print("no batch is open; nothing would be sent")
+    for one in found:
+        ends = f" and end the sessions of {one.sessions:,}" if one.sessions else ""
+        took = duration(one.estimate_s)
+        print(f"batch {one.batch.id} at {one.batch.account}: ", end="")
+        print(f"would set {one.passwords:,} passwords{ends}, about {took}")
+        if one.protected:
+            print(f"  {len(one.protected):,} protected users on the roster would be skipped: {one.protected[0]} …")
+        for finding in one.would_halt:
+            print(f"  would halt: {finding}")
+    print("dry run: nothing was claimed, made or sent")
