@@ -1,4 +1,4 @@
-"""The control API under `/_sandbox/`: tenants, faults and the clock in, state and record out."""
+"""The control API under `/_sandbox/`: tenants, their users, faults and the clock in, state and record out."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from bulkreset.sandbox.faults import parse_rule
-from bulkreset.sandbox.spec import SpecError, parse_spec, patch_spec
+from bulkreset.sandbox.spec import SpecError, parse_spec, parse_users, patch_spec
 
 if TYPE_CHECKING:
     from bulkreset.sandbox.server import Sandbox
@@ -78,6 +78,18 @@ async def _state(tenant: "Tenant", _request: web.BaseRequest, _query: str) -> we
 
 async def _pace(tenant: "Tenant", _request: web.BaseRequest, _query: str) -> web.Response:
     return web.json_response(tenant.pace())
+
+
+async def _change_users(tenant: "Tenant", request: web.BaseRequest, _query: str) -> web.Response:
+    data = await _body(request)
+    if unknown := set(data) - {"add", "remove"}:
+        raise SpecError(f"{min(unknown)}: neither add nor remove")
+    remove = data.get("remove", [])
+    if not isinstance(remove, list):
+        raise SpecError("remove: not a list")
+    add = parse_users(tenant.spec.provider, data.get("add", []))
+    tenant.change_users(add, [str(ref) for ref in remove])
+    return web.json_response({"users": len(tenant.users)})
 
 
 async def _forget_calls(tenant: "Tenant", _request: web.BaseRequest, _query: str) -> web.Response:
@@ -171,6 +183,7 @@ _ON_TENANT: Final[
 ] = {
     ("GET", "state"): _state,
     ("GET", "pace"): _pace,
+    ("POST", "users"): _change_users,
     ("GET", "calls"): _stream_calls,
     ("DELETE", "calls"): _forget_calls,
     ("GET", "faults"): _list_faults,

@@ -1,6 +1,6 @@
 """The users of one tenant and the passwords they really have, kept as SHA-256 only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -12,16 +12,26 @@ LONGEST_HISTORY = 12
 
 @dataclass(slots=True)
 class User:
-    """One user: `applied` counts every password set, `changes` those that differ from the one before."""
+    """One user: `applied` counts every password set, `changes` those that differ from the one before.
+
+    `sessions` are alive until they are revoked, which `revoked` counts; a new password does not end them.
+    `listed` counts how often the user was shown on a page of the listing.
+    """
 
     id: str
     email: str
     kind: str
     name: str
     password_sha256: str | None = None
+    groups: tuple[str, ...] = ()
+    dept: str = ""
+    created_at: str = "2024-01-01T00:00:00Z"
+    last_login_at: str | None = None
+    sessions: int = 1
     applied: int = 0
     changes: int = 0
     revoked: int = 0
+    listed: int = 0
     former: list[str] = field(default_factory=list, repr=False)
     changed_at: list[float] = field(default_factory=list, repr=False)
 
@@ -36,6 +46,11 @@ class User:
         self.changed_at = [at for at in self.changed_at if wall - at < DAY_S]
         self.changed_at.append(wall)
 
+    def end_sessions(self) -> None:
+        """End every session that is alive."""
+        self.revoked += 1
+        self.sessions = 0
+
     def changes_24h(self, wall: float) -> int:
         """Return how often the password was set in the 24 hours up to now."""
         return sum(wall - at < DAY_S for at in self.changed_at)
@@ -48,20 +63,33 @@ class User:
 class Directory:
     """Every user of a tenant, found by exact id or by e-mail address in any case."""
 
-    __slots__ = ("_by_email", "_by_id", "everyone")
+    __slots__ = ("_by_email", "_by_id", "_of_kinds")
 
     def __init__(self, roster: Iterable[UserSpec]) -> None:
-        self.everyone: list[User] = []
         self._by_id: dict[str, User] = {}
         self._by_email: dict[str, User] = {}
-        for spec in roster:
-            digest = None if spec.password is None else digest_of(spec.password)
-            user = User(spec.id, spec.email, spec.kind, spec.name or spec.email.partition("@")[0], digest)
-            if spec.id in self._by_id or spec.email.lower() in self._by_email:
+        self._of_kinds: dict[tuple[str, ...], list[User]] = {}  # pages are cut from these
+        self.change(add=roster)
+
+    @property
+    def everyone(self) -> list[User]:
+        """Every user on the roster, in its order."""
+        return list(self._by_id.values())
+
+    def change(self, *, add: Iterable[UserSpec] = (), remove: Iterable[str] = ()) -> None:
+        """Remove users by id or e-mail address and append others: all of it, or nothing and a SpecError."""
+        by_id, by_email = dict(self._by_id), dict(self._by_email)
+        for ref in remove:
+            user = by_id.get(ref) or by_email.get(ref.lower())
+            if user is None:
+                raise SpecError(f"remove: there is no user {ref!r}")
+            del by_id[user.id], by_email[user.email.lower()]
+        for spec in add:
+            if spec.id in by_id or spec.email.lower() in by_email:
                 raise SpecError(f"users: {spec.id} or {spec.email} is there twice")
-            self.everyone.append(user)
-            self._by_id[user.id] = user
-            self._by_email[user.email.lower()] = user
+            by_id[spec.id] = by_email[spec.email.lower()] = _user(spec)
+        self._by_id, self._by_email = by_id, by_email
+        self._of_kinds.clear()
 
     def by_id(self, user_id: str) -> User | None:
         """Find a user that the provider knows by exact id."""
@@ -71,14 +99,31 @@ class Directory:
         """Find a user that the provider knows by e-mail address, in any case."""
         return _known(self._by_email.get(email.lower()))
 
-    def of_kinds(self, *kinds: str) -> list[User]:
+    def of_kinds(self, *kinds: str) -> Sequence[User]:
         """Return the users of these kinds in roster order."""
-        return [user for user in self.everyone if user.kind in kinds]
+        if kinds not in self._of_kinds:
+            self._of_kinds[kinds] = [user for user in self._by_id.values() if user.kind in kinds]
+        return self._of_kinds[kinds]
 
 
 def digest_of(password: str) -> str:
     """Return the SHA-256 of a password in hex, the only form in which the sandbox shows it."""
     return sha256(password.encode()).hexdigest()
+
+
+def _user(spec: UserSpec) -> User:
+    return User(
+        spec.id,
+        spec.email,
+        spec.kind,
+        spec.name or spec.email.partition("@")[0],
+        None if spec.password is None else digest_of(spec.password),
+        spec.groups,
+        spec.dept,
+        spec.created_at,
+        spec.last_login_at,
+        spec.sessions,
+    )
 
 
 def _known(user: User | None) -> User | None:

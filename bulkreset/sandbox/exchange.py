@@ -29,7 +29,8 @@ class Operation:
     label: str | None
     run: "Callable[[Incoming], Reply]"
     scopes: frozenset[str] = frozenset()
-    is_write: bool = False
+    is_write: bool = False  # a password write
+    is_revocation: bool = False
     of_user: bool = True  # whether the variable segment of its path, if any, names a user
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from bulkreset.sandbox.exchange import Reply
 from bulkreset.sandbox.spec import SpecError
 
-Scope = Literal["writes", "any", "token"]
+Scope = Literal["writes", "revocations", "any", "token"]
 
 APPLIED_BY_DEFAULT: Final[Mapping[str, bool]] = {
     "5xx": False,
@@ -27,6 +27,7 @@ APPLIED_BY_DEFAULT: Final[Mapping[str, bool]] = {
     "409": False,
     "answer": False,
 }
+SCOPES: Final = frozenset(get_args(Scope))
 FORMS: Final = frozenset({"seconds", "http_date", "iso"})
 REASONS: Final[Mapping[int, str]] = {
     408: "Request Timeout",
@@ -45,7 +46,8 @@ class FaultRule:
 
     It hits a `share` of the matching calls, or `every` so-many-th of them, or all; only calls for `users`
     (ids, e-mail addresses or path segments) where given; at most `times`. `on` is `writes` (password
-    writes), `any` (every API call) or `token` (Zoom's OAuth endpoint).
+    writes), `revocations` (the end of a user's sessions), `any` (every API call) or `token` (Zoom's OAuth
+    endpoint).
     """
 
     kind: str
@@ -156,7 +158,7 @@ class _Line:
     def matches(self, scope: Scope, names: tuple[str | None, ...]) -> bool:
         if self.rule.times is not None and self.fired >= self.rule.times:
             return False
-        if self.rule.on != scope and not (self.rule.on == "any" and scope == "writes"):
+        if self.rule.on != scope and not (self.rule.on == "any" and scope != "token"):
             return False
         return self.users is None or any(name is not None and name.lower() in self.users for name in names)
 
@@ -171,8 +173,8 @@ class _Line:
 
 
 def _check(rule: FaultRule) -> None:
-    if rule.on not in {"writes", "any", "token"}:
-        raise SpecError(f"on: {rule.on!r} is not writes, any or token")
+    if rule.on not in SCOPES:
+        raise SpecError(f"on: {rule.on!r} is none of {', '.join(sorted(SCOPES))}")
     if rule.share is not None and not 0 <= rule.share <= 1:
         raise SpecError(f"share: {rule.share} is not from 0 to 1")
     if rule.every is not None and rule.every < 1:

@@ -91,7 +91,7 @@ async def _serve(
     tenant, api, operation = site.tenant, site.api, incoming.operation
     scope: Scope = "token"
     if operation.label is not None:
-        scope = "any"
+        scope = "revocations" if operation.is_revocation else "any"
         denied = api.authenticate(incoming)
         if denied is not None:
             return denied

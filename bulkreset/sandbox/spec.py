@@ -3,8 +3,9 @@
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -15,10 +16,14 @@ Provider = Literal["zoom", "zendesk"]
 RateHeaders = Literal["full", "none", "seconds", "http_date"]
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
-    "zoom": frozenset({"normal", "admin", "owner", "sso", "pending", "missing"}),
-    "zendesk": frozenset({"normal", "suspended", "admin", "agent", "missing"}),
+    "zoom": frozenset({"normal", "admin", "owner", "sso", "google", "inactive", "pending", "missing"}),
+    "zendesk": frozenset({"normal", "suspended", "admin", "owner", "agent", "missing"}),
 }
-"""The kinds of users; a `missing` one is on the roster and unknown to the provider."""
+"""The kinds of users; a `missing` one is on the roster and unknown to the provider.
+
+`sso` and `google` have no password at Zoom; an `inactive` one has, and is listed apart. Zendesk shows its `owner`
+as one more admin.
+"""
 
 DEFAULT_SCOPES: Final = ("user:write:admin", "user:read:admin", "account:read:admin")
 
@@ -29,21 +34,30 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class UserSpec:
-    """One user; `password` is the one the user has at first (None: one that nothing matches)."""
+    """One user; `password` is the one the user has at first (None: one that nothing matches).
+
+    `sessions` is how many sessions are alive at first. At Zendesk only the first of `groups` is shown.
+    """
 
     id: str
     email: str
     kind: str = "normal"
     name: str = ""
     password: str | None = field(default=None, repr=False)
+    groups: tuple[str, ...] = ()
+    dept: str = ""
+    created_at: str = "2024-01-01T00:00:00Z"
+    last_login_at: str | None = None
+    sessions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Make `count` users; the first ones get the special kinds, in the order given."""
+    """Make `count` users; the first ones get the special kinds, in the order given. All take turns in `groups`."""
 
     count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +107,19 @@ class TenantSpec:
                 kind = next((name for name, count in left.items() if count > 0), "normal")
                 if kind in left:
                     left[kind] -= 1
-                yield generated_user(self.provider, index, kind)
+                groups = self.generate.groups
+                turn = groups[(index - 1) % len(groups)] if groups else None
+                yield generated_user(self.provider, index, kind, () if turn is None else (turn,))
 
 
-def generated_user(provider: Provider, index: int, kind: str = "normal") -> UserSpec:
+def generated_user(provider: Provider, index: int, kind: str = "normal", groups: tuple[str, ...] = ()) -> UserSpec:
     """Make the user of this index (from 1): always the same id and e-mail address."""
     if provider == "zoom":
         digest = sha256(f"zoom user {index}".encode()).digest()
         user_id = urlsafe_b64encode(digest[:16]).decode().rstrip("=")
     else:
         user_id = str(361_000_000_000 + index)
-    return UserSpec(user_id, f"user{index:05d}@example.com", kind, f"User {index:05d}")
+    return UserSpec(user_id, f"user{index:05d}@example.com", kind, f"User {index:05d}", groups=groups)
 
 
 def load_specs(path: Path) -> list[TenantSpec]:
@@ -141,15 +157,35 @@ def patch_spec(spec: TenantSpec, data: Mapping[str, Any]) -> TenantSpec:
     return replace(spec, **{key: _read(spec.provider, key, value) for key, value in data.items()})
 
 
-def _check(spec: TenantSpec) -> None:
-    kinds = {user.kind for user in spec.users} | set(spec.generate.kinds if spec.generate else ())
-    for kind in sorted(kinds - KINDS[spec.provider]):
-        raise SpecError(f"users: kind {kind!r} is none of {', '.join(sorted(KINDS[spec.provider]))}")
-    for user in spec.users:
-        if spec.provider == "zendesk" and not (user.id.isascii() and user.id.isdecimal()):
+def parse_users(provider: Provider, value: object) -> tuple[UserSpec, ...]:
+    """Build users from their JSON list; raise SpecError for one that the provider could not have."""
+    users: tuple[UserSpec, ...] = _read(provider, "users", value)
+    _check_users(provider, users)
+    return users
+
+
+def _check_users(provider: Provider, users: tuple[UserSpec, ...], more_kinds: Iterable[str] = ()) -> None:
+    kinds = {user.kind for user in users}.union(more_kinds)
+    for kind in sorted(kinds - KINDS[provider]):
+        raise SpecError(f"users: kind {kind!r} is none of {', '.join(sorted(KINDS[provider]))}")
+    for user in users:
+        if provider == "zendesk" and not (user.id.isascii() and user.id.isdecimal()):
             raise SpecError(f"users: id {user.id!r} is not a number, as ids at Zendesk are")
+        _check_groups(provider, "users", user.groups)
+
+
+def _check_groups(provider: Provider, key: str, groups: tuple[str, ...]) -> None:
+    for group in groups:
+        if provider == "zendesk" and not (group.isascii() and group.isdecimal()):
+            raise SpecError(f"{key}: group {group!r} is not a number, as ids at Zendesk are")
+
+
+def _check(spec: TenantSpec) -> None:
+    _check_users(spec.provider, spec.users, spec.generate.kinds if spec.generate else ())
     if spec.generate and sum(spec.generate.kinds.values()) > spec.generate.count:
         raise SpecError("generate: more special users than users")
+    if spec.generate:
+        _check_groups(spec.provider, "generate", spec.generate.groups)
 
 
 def _read(provider: str, key: str, value: object) -> Any:
@@ -207,15 +243,26 @@ def _rate_headers(_provider: str, value: object) -> str:
 def _users(_provider: str, value: object) -> tuple[UserSpec, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError("not a list")
-    return tuple(
-        item if isinstance(item, UserSpec) else UserSpec(**{**item, "id": str(item["id"])}) for item in value
-    )
+    return tuple(item if isinstance(item, UserSpec) else _user(item) for item in value)
+
+
+def _user(item: Mapping[str, Any]) -> UserSpec:
+    groups = item.get("groups", ())
+    if not isinstance(groups, list | tuple):
+        raise TypeError("groups: not a list")
+    user = UserSpec(**{**item, "id": str(item["id"]), "groups": tuple(map(str, groups))})
+    _count("", user.sessions)
+    for time in (user.created_at, user.last_login_at):
+        if time is not None:
+            datetime.fromisoformat(time)
+    return user
 
 
 def _generate(provider: str, value: object) -> Generate | None:
     if value is None or isinstance(value, Generate):
         return value
-    made = Generate(**cast("dict[str, Any]", value))
+    given = cast("dict[str, Any]", value)
+    made = Generate(**{**given, "groups": _texts(provider, given.get("groups", ()))})
     for count in (made.count, *made.kinds.values()):
         _count(provider, count)
     return made

@@ -1,6 +1,7 @@
 """One tenant: its users, limits, faults and record, whichever provider it plays."""
 
 import math
+from collections.abc import Iterable
 
 from bulkreset.sandbox.clock import Clock
 from bulkreset.sandbox.directory import Directory, User
@@ -8,7 +9,7 @@ from bulkreset.sandbox.exchange import http_date, iso_date
 from bulkreset.sandbox.faults import FaultRule, FaultScript
 from bulkreset.sandbox.limiter import Gate, span
 from bulkreset.sandbox.record import CallLog
-from bulkreset.sandbox.spec import TenantSpec
+from bulkreset.sandbox.spec import TenantSpec, UserSpec
 
 
 class Tenant:
@@ -42,6 +43,10 @@ class Tenant:
         if "Light" in self.gates:
             self.gates["Light"].change(spec.light_limit, spec.window, None)
 
+    def change_users(self, add: Iterable[UserSpec] = (), remove: Iterable[str] = ()) -> None:
+        """Let users vanish, by id or e-mail address, and others appear at the end of the roster."""
+        self.directory.change(add=add, remove=remove)
+
     def forget_calls(self) -> None:
         """Empty the record and the pace, as before a measurement; limits go on counting."""
         self.log.clear()
@@ -62,8 +67,9 @@ class Tenant:
         return str(rule.retry_after)
 
     def state(self) -> dict[str, object]:
-        """Describe every user and what became of the password, and the totals."""
+        """Describe every user and what became of the password and the sessions, and the totals."""
         wall = self.clock.wall()
+        everyone = self.users
         users = {
             user.id: {
                 "email": user.email,
@@ -72,15 +78,19 @@ class Tenant:
                 "changes": user.changes,
                 "changes_24h": user.changes_24h(wall),
                 "applied": user.applied,
+                "sessions": user.sessions,
                 "revoked": user.revoked,
+                "listed": user.listed,
             }
-            for user in self.users
+            for user in everyone
         }
         counts = {
             "users": len(users),
-            "users_changed": sum(user.changes > 0 for user in self.users),
-            "applied": sum(user.applied for user in self.users),
-            "changes": sum(user.changes for user in self.users),
+            "users_changed": sum(user.changes > 0 for user in everyone),
+            "applied": sum(user.applied for user in everyone),
+            "changes": sum(user.changes for user in everyone),
+            "sessions": sum(user.sessions for user in everyone),
+            "revoked": sum(user.revoked for user in everyone),
             "calls": self.log.total,
         }
         return {"tenant": self.spec.name, "provider": self.spec.provider, "counts": counts, "users": users}

@@ -2,12 +2,12 @@
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
 from bulkreset.sandbox.directory import User, digest_of
-from bulkreset.sandbox.exchange import Incoming, Operation, Reply, Routes, json_reply
+from bulkreset.sandbox.exchange import Incoming, Operation, Reply, Routes, iso_date, json_reply
 from bulkreset.sandbox.faults import REASONS, FaultRule, plain_reply, reply_status
 from bulkreset.sandbox.limiter import Refusal
 from bulkreset.sandbox.policy import ZendeskPolicy, zendesk_objections
@@ -37,9 +37,12 @@ class Zendesk:
     def route(self, method: str, parts: list[str]) -> Incoming | None:
         """Find the operation of a path, with or without `.json`; a user is always exactly one segment."""
         parts = [*parts[:-1], *(part.removesuffix(".json") for part in parts[-1:])]
+        whole = self._routes.get((method, len(parts), *parts))  # no user's path: one segment more in its key
+        if whole is not None:
+            return Incoming(whole)
         operation = self._routes.get((method, len(parts), *parts[:3], *parts[4:]))
         if operation is None or len(parts) == 3:
-            return None if operation is None else Incoming(operation)
+            return None
         ref = unquote(parts[3])
         return Incoming(operation, ref, self._tenant.directory.by_id(ref)) if ref else None
 
@@ -90,8 +93,9 @@ class Zendesk:
             ("POST", 5, *users, "password"): _operation("set_password", self._set_password, is_write=True),
             ("PUT", 5, *users, "password"): _operation("own_password", self._change_own, is_write=True),
             ("GET", 6, *users, "password", "requirements"): _operation("requirements", self._list_requirements),
-            ("DELETE", 5, *users, "sessions"): _operation("sessions", self._end_sessions),
+            ("DELETE", 5, *users, "sessions"): _operation("sessions", self._end_sessions, is_revocation=True),
             ("GET", 3, *users): _operation("list_users", self._list_users),
+            ("GET", 4, *users, "count"): _operation("count_users", self._count_users),
             ("GET", 4, *users): _operation("get_user", self._show_user),
         }
 
@@ -140,18 +144,27 @@ class Zendesk:
     def _end_sessions(self, incoming: Incoming) -> Reply:
         if incoming.user is None:
             return _NOT_FOUND
-        incoming.user.revoked += 1
-        return Reply(204)
+        incoming.user.end_sessions()
+        return Reply(204, applied=True)
 
     def _list_users(self, incoming: Incoming) -> Reply:
         query = incoming.parameters()
-        kinds = _KINDS_OF_ROLE.get(query.get("role", "")) or _KINDS_OF_ROLE[""]
-        users = self._tenant.directory.of_kinds(*kinds)
+        users = self._of_role(query)
         page = cursor_page if "page[size]" in query or "page[after]" in query else offset_page
         answer = page(users, query, f"{incoming.origin}/api/v2/users.json")
         if isinstance(answer, str):
             return _error(400, "InvalidPaginationParameter", answer)
         return json_reply(200, answer, JSON)
+
+    def _count_users(self, incoming: Incoming) -> Reply:
+        count = len(self._of_role(incoming.parameters()))
+        return json_reply(
+            200, {"count": {"value": count, "refreshed_at": iso_date(self._tenant.clock.wall())}}, JSON
+        )
+
+    def _of_role(self, query: Mapping[str, str]) -> Sequence[User]:
+        kinds = _KINDS_OF_ROLE.get(query.get("role", "")) or _KINDS_OF_ROLE[""]
+        return self._tenant.directory.of_kinds(*kinds)
 
     def _show_user(self, incoming: Incoming) -> Reply:
         user = incoming.user
@@ -171,19 +184,21 @@ class Zendesk:
 
     def _caller_is_admin(self) -> bool:
         caller = self._caller()
-        return caller is None or caller.kind == "admin"
+        return caller is None or caller.kind in _KINDS_OF_ROLE["admin"]
 
 
 _KINDS_OF_ROLE: Final = {
-    "": ("normal", "suspended", "admin", "agent"),
+    "": ("normal", "suspended", "admin", "owner", "agent"),
     "end-user": ("normal", "suspended"),
     "agent": ("agent",),
-    "admin": ("admin",),
+    "admin": ("admin", "owner"),
 }
 
 
-def _operation(name: str, run: Callable[[Incoming], Reply], *, is_write: bool = False) -> Operation:
-    return Operation(name, "default", run, is_write=is_write)
+def _operation(
+    name: str, run: Callable[[Incoming], Reply], *, is_write: bool = False, is_revocation: bool = False
+) -> Operation:
+    return Operation(name, "default", run, is_write=is_write, is_revocation=is_revocation)
 
 
 def _decode(encoded: str) -> bytes | None:

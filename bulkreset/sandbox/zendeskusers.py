@@ -9,7 +9,7 @@ from bulkreset.sandbox.directory import User
 
 LARGEST_PAGE: Final = 100
 LAST_OFFSET_PAGE: Final = 100
-_ROLES: Final = {"admin": "admin", "agent": "agent"}
+_ROLES: Final = {"admin": "admin", "owner": "admin", "agent": "agent"}
 
 
 def cursor_page(users: Sequence[User], query: Mapping[str, str], url: str) -> dict[str, object] | str:
@@ -25,7 +25,7 @@ def cursor_page(users: Sequence[User], query: Mapping[str, str], url: str) -> di
     others = {name: value for name, value in query.items() if name != "page[after]"}
     following = f"{url}?{urlencode({**others, 'page[after]': _cursor(end)})}"
     return {
-        "users": [as_user(user) for user in users[start:end]],
+        "users": _shown(users[start:end]),
         "meta": {
             "has_more": more,
             "after_cursor": _cursor(end) if start < end else None,
@@ -47,7 +47,7 @@ def offset_page(users: Sequence[User], query: Mapping[str, str], url: str) -> di
     more = start + size < len(users)
     following = f"{url}?{urlencode({**query, 'page': page + 1})}"
     return {
-        "users": [as_user(user) for user in users[start : start + size]],
+        "users": _shown(users[start : start + size]),
         "next_page": following if more else None,
         "previous_page": None if page == 1 else f"{url}?{urlencode({**query, 'page': page - 1})}",
         "count": len(users),
@@ -64,10 +64,18 @@ def as_user(user: User) -> dict[str, object]:
         "active": True,
         "suspended": user.kind == "suspended",
         "verified": True,
-        "last_login_at": None,
+        "created_at": user.created_at,
+        "last_login_at": user.last_login_at,
+        "default_group_id": int(user.groups[0]) if user.groups else None,
         "shared_agent": False,
         "restricted_agent": False,
     }
+
+
+def _shown(users: Sequence[User]) -> list[dict[str, object]]:
+    for user in users:
+        user.listed += 1
+    return [as_user(user) for user in users]
 
 
 def _cursor(position: int) -> str:

@@ -101,15 +101,16 @@ class Zoom:
 
     def _operations(self) -> Routes:
         write = _scopes("user:write", "user:update:password")
-        delete = _scopes("user:write", "user:delete:token")
+        revoke = _scopes("user:write", "user:delete:token")
         read = _scopes("user:read", "user:read:user")
         browse = _scopes("user:read", "user:read:list_users")
         account = _scopes("account:read", "account:read:settings")
         password = Operation("set_password", "Medium", self._set_password, write, is_write=True)
+        sessions = Operation("sessions", "Light", self._end_sessions, revoke, is_revocation=True)
         settings = Operation("settings", "Medium", self._account_settings, account, of_user=False)
         return {
             ("PUT", 4, "v2", "users", "password"): password,
-            ("DELETE", 4, "v2", "users", "token"): Operation("sessions", "Light", self._end_sessions, delete),
+            ("DELETE", 4, "v2", "users", "token"): sessions,
             ("GET", 3, "v2", "users"): Operation("get_user", "Light", self._get_user, read),
             ("GET", 2, "v2", "users"): Operation("list_users", "Medium", self._list_users, browse),
             ("GET", 4, "v2", "accounts", "settings"): settings,
@@ -132,7 +133,7 @@ class Zoom:
             incoming.password_sha256 = digest_of(password)
         if incoming.user is None:
             return _no_user(incoming)
-        if incoming.user.kind != "normal":
+        if incoming.user.kind in _NOT_RESETTABLE:
             return _NOT_RESETTABLE[incoming.user.kind]
         if not isinstance(password, str) or not password or len(password) > LONGEST:
             return _invalid("password", "Invalid field.")
@@ -164,7 +165,7 @@ class Zoom:
             return _no_user(incoming)
         if incoming.user.kind == "pending":
             return _NOT_RESETTABLE["pending"]
-        login = 101 if incoming.user.kind == "sso" else 100
+        login = _LOGIN_TYPES.get(incoming.user.kind, 100)
         return json_reply(200, {**as_user(incoming.user), "login_type": login, "login_types": [login]}, JSON)
 
     def _list_users(self, incoming: Incoming) -> Reply:
@@ -194,8 +195,10 @@ class Zoom:
     def _end_sessions(self, incoming: Incoming) -> Reply:
         if incoming.user is None:
             return _no_user(incoming)
-        incoming.user.revoked += 1
-        return Reply(204)
+        if incoming.user.kind == "pending":
+            return _NOT_RESETTABLE["pending"]
+        incoming.user.end_sessions()
+        return Reply(204, applied=True)
 
     def _issue(self, incoming: Incoming) -> Reply:
         refusal = self._refuse_client(incoming.headers)
@@ -269,9 +272,11 @@ def _no_user(incoming: Incoming) -> Reply:
     return _error(404, 1001, f"User does not exist: {incoming.ref}.")
 
 
+_LOGIN_TYPES: Final[Mapping[str, int]] = {"sso": 101, "google": 1}
 _NOT_RESETTABLE: Final[Mapping[str, Reply]] = {
     "admin": _error(400, 1117, "Can not update Admin's password"),
     "owner": _error(400, 1117, "Can not update Admin's password"),
     "sso": _error(400, 1123, "Can only update password of Zoom work email account"),
+    "google": _error(400, 1123, "Can only update password of Zoom work email account"),
     "pending": _error(400, 1120, "Invitation invalid/expired."),
 }

@@ -13,38 +13,41 @@ TOKEN_TTL_S: Final = 900
 LARGEST_PAGE: Final = 300
 _KEY: Final = b"marks page tokens as the sandbox's own"
 _ROLES: Final = {"owner": "0", "admin": "1"}
+_KINDS_OF_STATUS: Final[Mapping[str, tuple[str, ...]]] = {
+    "active": ("normal", "admin", "owner", "sso", "google"),
+    "pending": ("pending",),
+    "inactive": ("inactive",),
+}
 
 
 class UserPages:
     """The users of one account by status, page by page."""
 
-    __slots__ = ("_by_status", "_clock")
+    __slots__ = ("_clock", "_directory")
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
         self._clock = clock
-        self._by_status = {
-            "active": directory.of_kinds("normal", "admin", "owner", "sso"),
-            "pending": directory.of_kinds("pending"),
-            "inactive": [],
-        }
+        self._directory = directory
 
     def page(self, query: Mapping[str, str]) -> dict[str, object] | str | None:
         """Return one page, the name of the parameter that is wrong, or None for a dead token."""
         status = query.get("status", "active")
         size_text, number_text = query.get("page_size", "30"), query.get("page_number", "1")
-        if status not in self._by_status:
+        if status not in _KINDS_OF_STATUS:
             return "status"
         if not size_text.isdecimal() or not 1 <= int(size_text) <= LARGEST_PAGE:
             return "page_size"
         if not number_text.isdecimal() or int(number_text) < 1:
             return "page_number"
-        users, size = self._by_status[status], int(size_text)
+        users, size = self._directory.of_kinds(*_KINDS_OF_STATUS[status]), int(size_text)
         start: int | None = (int(number_text) - 1) * size
         if query.get("next_page_token"):
             start = self._start(query["next_page_token"], status)
         if start is None:
             return None
         end = start + size
+        for user in users[start:end]:
+            user.listed += 1
         return {
             "page_count": -(-len(users) // size),
             "page_number": start // size + 1,
@@ -74,11 +77,15 @@ def as_user(user: User) -> dict[str, object]:
         "email": user.email,
         "type": 1,
         "role_id": _ROLES.get(user.kind, "2"),
-        "status": "pending" if user.kind == "pending" else "active",
+        "status": user.kind if user.kind in ("pending", "inactive") else "active",
+        "dept": user.dept,
+        "group_ids": list(user.groups),
         "verified": 0 if user.kind == "pending" else 1,
-        "created_at": "2024-01-01T00:00:00Z",
+        "created_at": user.created_at,
         "timezone": "UTC",
     }
+    if user.last_login_at is not None:
+        item["last_login_time"] = user.last_login_at
     return item if user.kind == "pending" else {"id": user.id, **item}
 
 

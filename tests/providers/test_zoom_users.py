@@ -26,6 +26,7 @@ class Account:
         self.users = {"active": [], "inactive": [], "pending": []}
         self.single = {}  # path segment → (status line, body)
         self.dead = 0
+        self.refused = False
         self.totals = {}
         self.asked = []
 
@@ -46,6 +47,8 @@ class Account:
     def _list(self, query):
         users = self.users[query["status"]]
         number = int(query.get("next_page_token", "t0")[1:])
+        if self.refused:
+            return "400 Bad Request", DEAD
         if number and self.dead:
             self.dead -= 1
             return "400 Bad Request", DEAD
@@ -147,6 +150,14 @@ async def test_each_status_may_begin_anew(zoom, account, pot):
         if found[-1] == "b":
             account.dead = 3
     assert found == ["a"] * 4 + ["b"] + ["i"] * 4 + ["j"]
+
+
+async def test_a_first_page_that_is_refused_is_not_asked_for_again(zoom, account, pot):
+    """No page token, none that died: the refusal is told at once."""
+    account.refused = True
+    with pytest.raises(ProviderRefused, match="does not list its users"):
+        await ids(zoom.directory(pot))
+    assert pot.taken == 1
 
 
 async def test_the_count_is_the_sum_over_every_status(zoom, account, pot):

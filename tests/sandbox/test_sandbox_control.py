@@ -166,7 +166,9 @@ async def test_the_state_tells_what_became_of_each_user(control, zoom, sandbox):
         "changes": 1,
         "changes_24h": 0,
         "applied": 1,
+        "sessions": 1,
         "revoked": 0,
+        "listed": 0,
     }
     assert answer.json["counts"]["users"] == 6
     assert (answer.json["counts"]["applied"], answer.json["counts"]["users_changed"]) == (1, 1)
