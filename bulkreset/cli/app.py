@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
-from bulkreset.cli import account, batch, database, demo, key, report, run, sandbox, setup, status
+from bulkreset.cli import account, batch, database, demo, escrow, key, report, run, sandbox, setup, status
 from bulkreset.cli.context import Invocation
 from bulkreset.errors import BulkresetError
 
@@ -64,9 +64,10 @@ app.add_typer(batch.app, name="batch")
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("report")(report.report)
+app.add_typer(escrow.app, name="escrow")
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
-for group in (app, batch.app, database.app, key.app):
+for group in (app, batch.app, database.app, escrow.app, key.app):
     group.info.cls = _Group
     for command in group.registered_commands:
         command.cls = _Command

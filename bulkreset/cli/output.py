@@ -36,10 +36,14 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     With its name it is on the disk. Without `replace` a file that stands already is never touched: UsageError,
     before the block where it stands by then. Raises StoreError where it cannot be written.
     """
-    from bulkreset.errors import StoreError
+    from bulkreset.errors import StoreError, UsageError
 
     if not replace:
         _refuse_standing(path)
+    else:
+        path = path.resolve()  # or a link such as /dev/stdout would itself be replaced
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path}: is not a regular file, and only such a one is replaced; name another file")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -76,12 +76,26 @@ def test_a_file_system_without_links_gets_the_file_too(target, monkeypatch):
     assert (target.read_bytes(), names(target)) == (b"content", ["out"])
 
 
-def test_a_folder_in_place_of_the_file_is_named(target):
-    """To be replaced it must be a file: one line that names it."""
+def test_only_a_file_is_ever_replaced(target):
+    """A folder or a device under the name is refused; behind a link it is the file that is replaced."""
     target.mkdir()
-    with pytest.raises(StoreError, match=r"cannot write .*out"), whole_file(target, replace=True):
-        pass
-    assert names(target) == ["out"]
+    with pytest.raises(UsageError, match="not a regular file"), whole_file(target, replace=True):
+        pytest.fail("begun all the same")
+    target.rmdir()
+    link = target.with_name("link")
+    link.symlink_to(target)
+    with whole_file(link, replace=True) as out:
+        out.write(b"content")
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"content")
+
+
+def test_a_folder_that_is_not_there_is_named(target):
+    """One line with the folder that cannot be written to."""
+    with (
+        pytest.raises(StoreError, match=r"cannot write to .*absent"),
+        whole_file(target.parent / "absent" / "out", replace=False),
+    ):
+        pytest.fail("begun all the same")
 
 
 def test_text_that_was_not_flushed_is_there(target):
