@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bulkreset.cli.words import duration
 from bulkreset.errors import StoreError
-from bulkreset.model import BatchState, Outcome
+from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.runner.worker import Worker
 from bulkreset.store import batches
 from bulkreset.store.batches import Batch
@@ -79,14 +79,14 @@ class LiveView:
         for name in ("batch", "account", "progress", "", "done", "rate", "left", "outcomes"):
             table.add_column(name, no_wrap=name != "outcomes")
         for batch in shown:
-            final = batch.total - batch.left
+            final = batch.tasks - batch.left
             rate = self._rate(batch.id, final)
             table.add_row(
                 str(batch.id),
                 batch.account,
-                ProgressBar(total=max(batch.total, 1), completed=final, width=20),
-                f"{100 * final // max(batch.total, 1)} %",
-                f"{final:,}/{batch.total:,}",
+                ProgressBar(total=max(batch.tasks, 1), completed=final, width=20),
+                f"{100 * final // max(batch.tasks, 1)} %",
+                f"{final:,}/{batch.tasks:,}",
                 f"{rate:.1f}/s" if rate else "",
                 self._remaining(batch, rate),
                 _outcomes(batch),
@@ -128,6 +128,8 @@ class LiveView:
 
 def _outcomes(batch: Batch) -> Text:
     text = Text()
+    if ended := batch.sessions[TaskState.SUCCEEDED]:
+        text.append(f"{ended:,} sessions ended", style="green")
     for name, n in batch.outcomes.items():
         if name == Outcome.RELEASED:  # given back unused, and on its way again
             continue

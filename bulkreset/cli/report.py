@@ -55,10 +55,11 @@ async def write(settings: "Settings", batch_id: int, form: Format, states: list[
     async with opened(settings) as store:
         batch = await batches.get(store, batch_id)
         head = await queries.audit_head(store, batch_id)
+        alive = queries.sessions_alive(store, batch_id) if batch.options.revoke_sessions else None
         lines = queries.tasks(store, batch_id, states)
         if form is Format.JSON:
-            await render.as_json(out, batch, head, lines)
+            await render.as_json(out, batch, head, lines, alive)
         elif form is Format.CSV:
             await render.as_csv(out, lines)
         else:
-            await render.as_table(out, batch, head, lines, width=columns_of(out))
+            await render.as_table(out, batch, head, lines, alive, width=columns_of(out))

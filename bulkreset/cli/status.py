@@ -92,7 +92,7 @@ def _batch(one: "BatchStatus") -> tuple[str, ...]:
         str(batch.id),
         batch.account,
         f"{batch.state}{because}",
-        f"{batch.total - batch.left:,}/{batch.total:,}",
+        f"{batch.tasks - batch.left:,}/{batch.tasks:,}",
         f"{batch.left:,}",
         "" if one.eta_s is None else duration(one.eta_s),
     )

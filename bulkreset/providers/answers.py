@@ -30,6 +30,7 @@ class Ruling:
     note: str | None = None
     retry_at: datetime | None = None
     pauses_quota: bool = False
+    elsewhere: bool = False
 
 
 class Unreadable:
@@ -151,4 +152,5 @@ def verdict(
         request_id=sanitise(identity, hidden)[:_SHORT] if identity is not None else None,
         retry_at=ruling.retry_at,
         pauses_quota=ruling.pauses_quota,
+        elsewhere=ruling.elsewhere,
     )

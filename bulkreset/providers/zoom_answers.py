@@ -55,6 +55,8 @@ _OF_PASSWORDS: Final[Mapping[int, Outcome]] = {
     1136: Outcome.POLICY_REJECTED,  # Your password is too easy to guess. Try another one.
 }
 
+_SIGNS_IN_ELSEWHERE: Final = 1123
+
 # Code 300 is used for anything; only these whole phrasings are understood. One more word, and it is unexpected.
 _SAME_PASSWORD = re.compile(r"(your )?new password can ?not match (the|your) old password\.?")
 _TOO_MANY = re.compile(
@@ -117,7 +119,7 @@ def _code_ruling(status: int, told: Told) -> Ruling:
         return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user")
     if code == 200 and _NO_PERMISSION.match(plain(told.message)):
         return Ruling(Outcome.FORBIDDEN)
-    return Ruling(_BY_CODE.get(code, Outcome.UNEXPECTED))
+    return Ruling(_BY_CODE.get(code, Outcome.UNEXPECTED), elsewhere=code == _SIGNS_IN_ELSEWHERE)
 
 
 def _code(told: Told) -> int:

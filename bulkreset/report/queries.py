@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import select, tuple_
 
-from bulkreset.model import TaskState
+from bulkreset.model import Action, TaskState
 from bulkreset.store.audit import GENESIS
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import attempt, event, task
@@ -43,6 +43,17 @@ class TaskLine:
     due_at: datetime
     finished_at: datetime | None
     attempts: tuple[AttemptLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """A user who has a new password and is still signed in somewhere, as far as anybody knows."""
+
+    user_ref: str
+    user: str
+    state: str
+    outcome: str | None
+    message: str | None
 
 
 async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -> AsyncIterator[TaskLine]:
@@ -84,6 +95,32 @@ async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -
                 attempts=tuple(calls[row.id]),
             )
         last = (rows[-1].user_ref, rows[-1].action)
+
+
+async def sessions_alive(store: Store, batch_id: int) -> AsyncIterator[list[SessionLine]]:
+    """Yield, a page at a time, whose password was set and whose sessions, which were to be ended, were not."""
+    first, last = task.alias("first"), ""
+    while True:
+        wanted = (
+            select(task.c.user_ref, task.c.display, task.c.state, task.c.outcome, task.c.message)
+            .join(first, (first.c.batch_id == task.c.batch_id) & (first.c.user_ref == task.c.user_ref))
+            .where(
+                task.c.batch_id == batch_id,
+                task.c.action == Action.REVOKE_SESSIONS,
+                task.c.state != TaskState.SUCCEEDED,
+                first.c.action == Action.SET_PASSWORD,
+                first.c.state == TaskState.SUCCEEDED,
+                task.c.user_ref > last,
+            )
+            .order_by(task.c.user_ref)
+            .limit(_PAGE)
+        )
+        async with store.read() as conn:
+            rows = (await conn.execute(wanted)).all()
+        if not rows:
+            return
+        yield [SessionLine(row.user_ref, row.display, row.state, row.outcome, row.message) for row in rows]
+        last = rows[-1].user_ref
 
 
 async def audit_head(store: Store, batch_id: int) -> str:

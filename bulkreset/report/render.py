@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from bulkreset.report.queries import AttemptLine, TaskLine
+from bulkreset.model import Action
+from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
 
 CSV_COLUMNS: Final = (
@@ -26,7 +27,11 @@ CSV_COLUMNS: Final = (
 
 # A spreadsheet runs a cell that begins so as a formula (OWASP: CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+Alive = AsyncIterator[list[SessionLine]]
+"""Who was reset and has living sessions, a page at a time."""
+
 _WIDTHS: Final = {"user": 36, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
+_WIDTHS_OF_TWO: Final = {"user": 36, "task": 8, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
 _MESSAGE_WIDTH: Final = 500
 
 
@@ -65,10 +70,21 @@ def batch_full(batch: Batch) -> dict[str, Any]:
     }
 
 
-async def as_json(out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine]) -> None:
-    """Write one JSON object, its tasks streamed."""
+async def as_json(
+    out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine], alive: Alive | None = None
+) -> None:
+    """Write one JSON object, its tasks streamed; before them who was reset and has living sessions."""
     top = {"batch": {**batch_full(batch), "audit_head": head}, "counts": batch.counts}
-    out.write(json.dumps(top, ensure_ascii=False, indent=2)[:-2] + ',\n  "tasks": [')
+    out.write(json.dumps(top, ensure_ascii=False, indent=2)[:-2])
+    if alive is not None:
+        out.write(',\n  "sessions_alive": [')
+        separator = ""
+        async for page in alive:
+            for user in page:
+                out.write(separator + json.dumps(user.user, ensure_ascii=False))
+                separator = ", "
+        out.write("]")
+    out.write(',\n  "tasks": [')
     separator = "\n    "
     async for line in lines:
         out.write(separator + json.dumps(_task(line), ensure_ascii=False))
@@ -101,11 +117,22 @@ async def as_csv(out: TextIO, lines: AsyncIterator[TaskLine]) -> None:
 
 
 async def as_table(
-    out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine], *, width: int | None = None
+    out: TextIO,
+    batch: Batch,
+    head: str,
+    lines: AsyncIterator[TaskLine],
+    alive: Alive | None = None,
+    *,
+    width: int | None = None,
 ) -> None:
-    """Write a summary and one line a user, for a person; `width` cuts lines to a terminal's columns."""
+    """Write a summary and one line a task, for a person; `width` cuts lines to a terminal's columns.
+
+    Before everything else come the users who were reset and whose sessions live.
+    """
     write = out.write
-    room = _MESSAGE_WIDTH if width is None else max(20, width - sum(_WIDTHS.values()) - 2 * len(_WIDTHS))
+    two = batch.options.revoke_sessions
+    widths = _WIDTHS_OF_TWO if two else _WIDTHS
+    room = _MESSAGE_WIDTH if width is None else max(20, width - sum(widths.values()) - 2 * len(widths))
     write(f"batch {batch.id} · {batch.account} · {batch.state}{_because(batch)}\n")
     write(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
@@ -113,15 +140,33 @@ async def as_table(
     write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
     write(f"audit head {head}\n")
     write("states   " + (", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n) or "none") + "\n")
-    write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n\n")
-    heads = [name.ljust(size) for name, size in _WIDTHS.items()]
+    write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n")
+    if any(batch.sessions.values()):
+        write("sessions " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n) + "\n")
+    write("\n")
+    if alive is not None:
+        await _reset_but_alive(out, alive)
+    heads = [name.ljust(size) for name, size in widths.items()]
     write("  ".join([*heads, "message"]) + "\n")
-    write("  ".join(["─" * size for size in _WIDTHS.values()] + ["─" * min(room, 40)]) + "\n")
+    write("  ".join(["─" * size for size in widths.values()] + ["─" * min(room, 40)]) + "\n")
     async for line in lines:
         status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
-        cells = (line.user, line.state, line.outcome or "", str(len(line.attempts)), status, line.code or "")
-        shown = [_fit(cell, size) for cell, size in zip(cells, _WIDTHS.values(), strict=True)]
+        task = ["password" if line.action == Action.SET_PASSWORD else "sessions"] if two else []
+        calls = str(len(line.attempts))
+        cells = (line.user, *task, line.state, line.outcome or "", calls, status, line.code or "")
+        shown = [_fit(cell, size) for cell, size in zip(cells, widths.values(), strict=True)]
         write("  ".join([*shown, _fit(line.message or "", room)]).rstrip() + "\n")
+
+
+async def _reset_but_alive(out: TextIO, alive: Alive) -> None:
+    title = "reset, but sessions alive:\n"
+    async for page in alive:
+        for user in page:
+            why = f": {user.outcome or user.state}{f', {user.message}' if user.message else ''}"
+            out.write(f"{title}  {user.user}{why}\n")
+            title = ""
+    if not title:
+        out.write("\n")
 
 
 def harmless(cell: object) -> object:

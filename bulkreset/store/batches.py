@@ -95,6 +95,11 @@ class Batch:
         return sum(counts[state] for counts in (self.counts, self.sessions) for state in _ACTIVE)
 
     @property
+    def tasks(self) -> int:
+        """Return how many tasks there are, revocations included."""
+        return self.total + sum(self.sessions.values())
+
+    @property
     def clean(self) -> bool:
         """Whether every task succeeded."""
         return not any(counts[state] for counts in (self.counts, self.sessions) for state in _UNDONE)

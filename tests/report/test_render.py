@@ -10,33 +10,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.model import BatchState
-from bulkreset.report.queries import AttemptLine, TaskLine
+from bulkreset.options import Options
+from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.report.render import as_csv, as_json, as_table, harmless
 from bulkreset.store.batches import Batch
 
 AT = datetime(2026, 1, 31, 22, tzinfo=UTC)
 
 
-def batch():
-    return Batch(
-        id=7,
-        account="zoom",
-        incident="INC-1",
-        reason="why",
-        requested_by="ada",
-        created_at=AT,
-        not_before=None,
-        state=BatchState.DONE,
-        state_reason=None,
-        started_at=AT,
-        finished_at=AT,
-        roster_sha256="00",
-        total=1,
-        excluded=0,
-        duplicates=0,
-        counts={"succeeded": 1},
-        outcomes={"ok": 1},
-    )
+def batch(**changes):
+    options = Options(revoke_sessions="sessions" in changes)
+    values = {
+        "id": 7,
+        "account": "zoom",
+        "incident": "INC-1",
+        "reason": "why",
+        "requested_by": "ada",
+        "created_at": AT,
+        "not_before": None,
+        "state": BatchState.DONE,
+        "state_reason": None,
+        "started_at": AT,
+        "finished_at": AT,
+        "roster_sha256": "00",
+        "total": 1,
+        "excluded": 0,
+        "duplicates": 0,
+        "options": options,
+        "options_sha256": options.sha256,
+        "approvals_needed": 0,
+        "wave": 1,
+        "closed_at": None,
+        "counts": {"succeeded": 1},
+        "outcomes": {"ok": 1},
+        "sessions": {"succeeded": 0},
+    }
+    return Batch(**{**values, **changes})
 
 
 def line(**changes):
@@ -106,3 +115,23 @@ async def test_the_table_keeps_to_a_terminals_columns():
     out = io.StringIO()
     await as_table(out, batch(), "ab", stream(line(user="x" * 80, message="y" * 400)), width=120)
     assert max(len(text) for text in out.getvalue().splitlines()[8:]) <= 120
+
+
+async def test_whoever_was_reset_and_has_living_sessions_stands_before_all_others():
+    """The first users of a report are those whose password is new and whose sessions go on."""
+    out = io.StringIO()
+
+    async def alive():
+        yield [SessionLine("1", "eve@example.com", "failed", "provider_error", "HTTP 500")]
+
+    both = [line(), line(action="revoke_sessions", outcome="provider_error", state="failed")]
+    await as_table(out, batch(sessions={"failed": 1}), "00", stream(*both), alive())
+    text = out.getvalue()
+    assert "sessions 1 failed\n" in text
+    title = text.index("reset, but sessions alive:\n  eve@example.com: provider_error, HTTP 500\n")
+    assert title < text.index("ada@example.com")
+    rows = [row.split()[:2] for row in text.splitlines() if row.startswith("ada@example.com")]
+    assert rows == [["ada@example.com", "password"], ["ada@example.com", "sessions"]]
+    out = io.StringIO()
+    await as_json(out, batch(sessions={"failed": 1}), "00", stream(*both), alive())
+    assert json.loads(out.getvalue())["sessions_alive"] == ["eve@example.com"]
