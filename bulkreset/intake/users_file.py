@@ -1,5 +1,7 @@
 """Users files: CSV with a header that names `email` or `user_id`, or plain lists with one user a line.
 
+A CSV may have a column `priority`: a whole number from 0 to 1000, and who has more goes first.
+
 A file decides whose password is changed, so nothing in it is guessed: whatever cannot be read with certainty is
 refused with its line. Messages never repeat what a line holds, because people paste all kinds of things.
 """
@@ -18,9 +20,11 @@ LINE_LIMIT: Final = 10_000
 
 EMAIL_LIMIT: Final = 254
 
+PRIORITY_LIMIT: Final = 1_000
+
 
 class UserLine(NamedTuple):
-    """One user as the file names it: by e-mail address, by user id, or by both.
+    """One user as the file names it: by e-mail address, by user id, or by both; who has more priority goes first.
 
     A tuple, not a dataclass: it is made a million times a file and handed to the database as it is.
     """
@@ -28,6 +32,7 @@ class UserLine(NamedTuple):
     line: int
     email: str | None
     user_id: str | None
+    priority: int = 0
 
 
 def read_users(source: BinaryIO, name: str) -> Iterator[UserLine]:
@@ -69,6 +74,7 @@ class _Layout(NamedTuple):
 
     email: int | None
     user_id: int | None
+    priority: int | None
     width: int
     delimiter: str
 
@@ -179,6 +185,7 @@ def _layout(name: str, number: int, columns: list[str], delimiter: str) -> _Layo
     return _Layout(
         email=columns.index("email") if "email" in columns else None,
         user_id=columns.index("user_id") if "user_id" in columns else None,
+        priority=columns.index("priority") if "priority" in columns else None,
         width=len(columns),
         delimiter=delimiter,
     )
@@ -186,7 +193,7 @@ def _layout(name: str, number: int, columns: list[str], delimiter: str) -> _Layo
 
 def _tabled(name: str, layout: _Layout, lines: Iterator[tuple[int, str]]) -> Iterator[UserLine]:
     """Read the rows below a header."""
-    email_at, user_id_at, width, delimiter = layout
+    email_at, user_id_at, priority_at, width, delimiter = layout
     for number, line in lines:
         if '"' in line:
             following = (f"{text}\n" for _, text in islice(lines, _ROW_LINES))
@@ -202,7 +209,8 @@ def _tabled(name: str, layout: _Layout, lines: Iterator[tuple[int, str]]) -> Ite
         if user_id and not _USER_ID(user_id):
             raise _bad_user_id(name, number)
         if email or user_id:
-            yield UserLine(number, email or None, user_id or None)
+            priority = 0 if priority_at is None else _priority(name, number, row[priority_at].strip())
+            yield UserLine(number, email or None, user_id or None, priority)
         elif line.strip():
             raise InputError(
                 f"{name}:{number}: the row has neither email nor user_id; fill one in or remove the row"
@@ -226,6 +234,16 @@ def _fitted(name: str, number: int, row: list[str], width: int) -> list[str]:
             f"{name}:{number}: the row has more fields than the header; quote the field with a delimiter"
         )
     return row[:width] + [""] * (width - len(row))
+
+
+def _priority(name: str, number: int, text: str) -> int:
+    if not text:
+        return 0
+    if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= PRIORITY_LIMIT:
+        return int(text)
+    raise InputError(
+        f"{name}:{number}: the priority is not a whole number from 0 to {PRIORITY_LIMIT}; correct or empty it"
+    )
 
 
 def _is_email(text: str) -> bool:

@@ -27,13 +27,13 @@ class Drip(io.RawIOBase):
 
 def read_in_blocks(content, size):
     with patch.object(users_file, "_BLOCK", size):
-        return list(read_users(Drip(content, 1_000), "users.csv"))
+        return [user[:3] for user in read_users(Drip(content, 1_000), "users.csv")]
 
 
 def read(content, name="users.csv"):
     if isinstance(content, str):
         content = content.encode()
-    return [tuple(user) for user in read_users(io.BytesIO(content), name)]
+    return [user[:3] for user in read_users(io.BytesIO(content), name)]
 
 
 def refusal(content):
@@ -114,7 +114,8 @@ def test_blocks_do_not_matter(addresses, size):
 
 def test_a_source_may_give_few_bytes_at_a_time():
     """A pipe's short reads are not taken for the end."""
-    assert list(read_users(Drip(b"a@x.org\n4711\n", 1), "users.csv")) == [(1, "a@x.org", None), (2, None, "4711")]
+    users = [user[:3] for user in read_users(Drip(b"a@x.org\n4711\n", 1), "users.csv")]
+    assert users == [(1, "a@x.org", None), (2, None, "4711")]
 
 
 def test_lines_are_counted_across_blocks():
@@ -309,7 +310,7 @@ def test_a_source_that_fails_is_told():
 @pytest.mark.parametrize(("text", "user"), [(" a@x.org\n", (3, "a@x.org", None)), ("4711", (3, None, "4711"))])
 def test_one_user_from_elsewhere_is_read_by_the_same_rules(text, user):
     """A user in a database row is an address or an id just as in a file."""
-    assert user_line(text, 3, "request 9") == user
+    assert user_line(text, 3, "request 9") == (*user, 0)
 
 
 @pytest.mark.parametrize("text", ["", " ", "a b", "a@b", "../x", "a@x.org\x00", "a\nb"])
@@ -317,3 +318,16 @@ def test_one_user_from_elsewhere_is_refused_by_the_same_rules(text):
     """The error names the place that the caller gave."""
     with pytest.raises(InputError, match=r"^request 9:3: "):
         user_line(text, 3, "request 9")
+
+
+def test_a_column_of_priorities_is_read_and_may_be_empty():
+    """Who has no number has none; the order of the columns does not matter, nor the case of their names."""
+    content = "Priority;email;user_id\n1000;a@x.org;\n;;7\n 0 ;b@x.org;8\n007;c@x.org;\n"
+    users = read_users(io.BytesIO(content.encode()), "users.csv")
+    assert [user.priority for user in users] == [1000, 0, 0, 7]
+
+
+@pytest.mark.parametrize("priority", ["1001", "-1", "1.5", "high", "\u0661", "9" * 5_000])
+def test_what_is_no_priority_is_refused_with_its_line(priority):
+    """A number that is too large, or none at all, is said with its place and is never guessed."""
+    assert "users.csv:2: the priority is not" in refusal(f"email,priority\na@x.org,{priority}\n")
