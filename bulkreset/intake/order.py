@@ -1,23 +1,30 @@
-"""From an order to a frozen batch: read the users, resolve them where the provider wants ids, hash, write."""
+"""From an order to a frozen batch: read or list the users, look at each, freeze, hash, write."""
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Final, TypeVar
+from math import sqrt
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.config import Settings
+from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
+from bulkreset.intake import preflight, protection, terms
+from bulkreset.intake.beside import beside
+from bulkreset.intake.listing import Progress, Sleep
+from bulkreset.intake.plan import Plan
+from bulkreset.intake.preflight import Survey
 from bulkreset.intake.roster import Roster
+from bulkreset.intake.terms import Order
 from bulkreset.intake.users_file import UserLine
 from bulkreset.limits.quota import US, Spacing
+from bulkreset.limits.ramp import FIRST_SHARE
 from bulkreset.logs import logger
-from bulkreset.model import Action, Quota
+from bulkreset.model import Action, Quota, Skip
+from bulkreset.options import Options
 from bulkreset.passwords.policy import STRONGEST
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
@@ -27,77 +34,97 @@ from bulkreset.store import batches
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.pace import Pacer
-from bulkreset.store.rosters import RosterEntry
+from bulkreset.store.rosters import PlannedEntry, RosterEntry
 
-T = TypeVar("T")
+__all__ = ["Order", "Ordered", "chunks", "estimate", "place"]
 
 _CHUNK: Final = 5_000
 _DAY_S: Final = 86_400
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 Accept = Callable[[AsyncConnection, int], Awaitable[None]]
 """Called with the new batch's id inside the transaction that makes it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Who orders a reset of which account, and why."""
-
-    account: str
-    incident: str
-    reason: str
-    requester: str
-    not_before: datetime | None = None
+Users = AsyncIterator[list[UserLine]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The batch that an order became; `estimate_s` is how long its calls take at the account's limit."""
+    """The batch that an order became, or would become: a dry run has no `id`.
 
-    id: int
+    `sends` are the users whose password will be set, `calls` all calls with the ends of sessions among them,
+    `estimate_s` how long they take at the account's limits. `daily_limit` is set where it will be reached, which
+    is `daily_limit_in_s` after the start. `undecided` counts who is on the roster only because the listing does
+    not say what a filter asks, `first` who was put before all others.
+    """
+
+    id: int | None
     account: str
     total: int
     excluded: int
     duplicates: int
     roster_sha256: str
     estimate_s: float
+    sends: int = 0
+    calls: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    would_halt: tuple[str, ...] = ()
+    daily_limit: int | None = None
+    daily_limit_in_s: float | None = None
+    listed: int | None = None
+    undecided: int = 0
+    first: int = 0
+    canaries: int = 0
+    approvals_needed: int = 0
+    options_sha256: str = ""
 
 
 async def place(
     store: Store,
     settings: Settings,
     transport: ReadTransport,
-    master: MasterKey,
+    master: MasterKey | None,
     order: Order,
     *,
-    users: AsyncIterator[list[UserLine]],
-    excluded: AsyncIterator[list[UserLine]],
+    users: Users | None = None,
+    excluded: Users | None = None,
     accept: Accept | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    sleep: Sleep = asyncio.sleep,
 ) -> Ordered:
-    """Freeze the roster and write the batch, whole or not at all.
+    """Freeze the roster and write the batch, whole or not at all; `users` is for an order that names them.
 
-    The account is asked for its password policy and, where its API takes ids only, for its users: both paid
-    from its quota. Raises InputError and ConfigError for what the orderer must change, ProviderRefused and
-    ProviderUnavailable where the account cannot be asked; nothing is written then.
+    The account is asked for what would stop a reset, for its users, and for its password policy, all paid from
+    its quota. A dry run does the same, makes no key and writes no batch, and needs no `master`. Raises InputError
+    and ConfigError for what the orderer must change, ProviderRefused and ProviderUnavailable where the account
+    cannot be asked; nothing is written then.
     """
-    _check(order)
     account = settings.account(order.account)
+    protected = protection.load(account, settings.base)
+    terms.check(order, account, protected)
     provider = open_provider(order.account, account, settings.base, transport)
-    label = provider.label(Action.SET_PASSWORD)
-    spacing = Spacing.of(account.rate(label))
-    pace = Pacer(store, Quota(order.account, label), spacing)
-    with Roster() as roster:
-        async for lines in users:
-            await _beside(roster.add, lines)
-        async for lines in excluded:
-            await _beside(roster.exclude, lines)
-        if provider.ids_required:
-            await _resolve(roster, provider, pace)
-        await _beside(roster.freeze, ids_required=provider.ids_required)
-        policy = await _policy(provider, pace)
+    ways = _Ways.of(store, order.account, account, provider)
+    listed = order.all_users is not None
+    with Roster("the account's listing" if listed else "the users file") as roster:
+        async for lines in _none() if listed or users is None else users:
+            await beside(roster.add, lines)
+        async for lines in excluded or _none():
+            await beside(roster.exclude, lines)
+        found = await preflight.survey(roster, provider, ways.pace, order, account, sleep=sleep, progress=progress)
+        if listed:
+            await _take_listed(roster, order)
+        await beside(roster.freeze, ids_required=provider.ids_required)
+        terms.check_canary(order.options, roster.total)
+        plan = Plan(roster)
+        await preflight.mark(
+            plan, store, provider, order, account, protected=protected, me=found.me, login_pace=ways.light_pace
+        )
+        first = await beside(_put_in_order, plan, order)
+        policy = await _policy(provider, ways.pace)
+        options = await beside(_options, plan, order)
         new = NewBatch(
             account=order.account,
-            label=label,
+            label=ways.label,
             incident=order.incident.strip(),
             reason=order.reason.strip(),
             requested_by=order.requester,
@@ -107,22 +134,28 @@ async def place(
             excluded=roster.excluded,
             duplicates=roster.duplicates,
             policy=policy,
-            wrapped_key=master.wrap(master.new_batch_key()),
+            wrapped_key="",
+            options=options.as_json(),
+            approvals_needed=0 if options.emergency else account.require_approval,
+            revoke_label=ways.light_label if options.revoke_sessions else None,
+            planned=await beside(_is_special, plan),
         )
-        async with aclosing(_entries(roster, provider)) as entries, store.write(LONG) as conn:
-            batch_id = await batches.create(conn, new, entries, now=await store.now(conn))
-            if accept is not None:
-                await accept(conn, batch_id)
-    await batches.know_sizes(store)
-    return Ordered(
-        id=batch_id,
-        account=new.account,
-        total=new.total,
-        excluded=new.excluded,
-        duplicates=new.duplicates,
-        roster_sha256=new.roster_sha256,
-        estimate_s=estimate(new.total, spacing),
-    )
+        batch_id: int | None = None
+        if dry_run:
+            async with aclosing(_entries(plan, provider)) as entries:
+                async for _ in entries:
+                    pass
+        else:
+            assert master is not None, "only a dry run needs no key"
+            new = replace(new, wrapped_key=master.wrap(master.new_batch_key()))
+            async with aclosing(_entries(plan, provider)) as entries, store.write(LONG) as conn:
+                batch_id = await batches.create(conn, new, entries, now=await store.now(conn))
+                if accept is not None:
+                    await accept(conn, batch_id)
+        summary = await beside(_summary, batch_id, new, options, plan, ways, found, first)
+    if batch_id is not None:
+        await batches.know_sizes(store)
+    return summary
 
 
 def estimate(calls: int, spacing: Spacing) -> float:
@@ -134,20 +167,7 @@ def estimate(calls: int, spacing: Spacing) -> float:
     return round(days * _DAY_S + calls * spacing.interval_us / US, 1)
 
 
-async def _beside(work: Callable[..., T], *arguments: object, **options: object) -> T:
-    """Do work in a thread, so that other accounts' calls leave on time meanwhile.
-
-    A cancellation waits for the thread: what it works on must not be closed under it.
-    """
-    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **options))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        await asyncio.wait([thread])
-        raise
-
-
-async def chunks(lines: Iterable[UserLine]) -> AsyncIterator[list[UserLine]]:
+async def chunks(lines: Iterable[UserLine]) -> Users:
     """Hand lines on a few thousand at a time, giving way to the event loop in between."""
     source = iter(lines)
     while chunk := list(islice(source, _CHUNK)):
@@ -155,57 +175,132 @@ async def chunks(lines: Iterable[UserLine]) -> AsyncIterator[list[UserLine]]:
         await asyncio.sleep(0)
 
 
-def _check(order: Order) -> None:
-    told = (
-        ("incident", order.incident, 200),
-        ("reason", order.reason, 1_000),
-        ("requester", order.requester, 200),
+def _ramp_s(calls: int, spacing: Spacing, ramp: int) -> float:
+    """Return how many seconds more these calls take for a ramp from a tenth of the limit to all of it."""
+    if ramp == 0:
+        return 0.0
+    plain = calls * spacing.interval_us / US
+    if plain >= (1 + FIRST_SHARE) / 2 * ramp:
+        return round((1 - FIRST_SHARE) / 2 * ramp, 1)
+    # The area under a rate that grows evenly, which is `plain`, solved for the time.
+    growth = (1 - FIRST_SHARE) / ramp
+    return round((sqrt(FIRST_SHARE**2 + 2 * growth * plain) - FIRST_SHARE) / growth - plain, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The two quotas that an order is paid from, which are one at some providers: of resets, and of the light."""
+
+    label: str
+    light_label: str
+    spacing: Spacing
+    light_spacing: Spacing
+    pace: Pace
+    light_pace: Pace
+
+    @classmethod
+    def of(cls, store: Store, name: str, account: ZoomSettings | ZendeskSettings, provider: Provider) -> "_Ways":
+        label, light_label = provider.label(Action.SET_PASSWORD), provider.label(Action.REVOKE_SESSIONS)
+        spacing, light_spacing = (Spacing.of(account.rate(each)) for each in (label, light_label))
+        pace = Pacer(store, Quota(name, label), spacing)
+        light_pace = Pacer(store, Quota(name, light_label), light_spacing)
+        return cls(label, light_label, spacing, light_spacing, pace, light_pace)
+
+
+def _none() -> Users:
+    return chunks(())
+
+
+async def _take_listed(roster: Roster, order: Order) -> None:
+    await beside(roster.add_listed)
+    if not roster.lines():
+        raise InputError(f"no user of account {order.account!r} passes the filters; nothing is left to reset")
+
+
+def _put_in_order(plan: Plan, order: Order) -> int:
+    plan.by_priority()
+    first = plan.put_first(order.first) if order.first else 0
+    if first < len(order.first):
+        logger().warning("not all people to do first are on the roster", named=len(order.first), found=first)
+    plan.choose_canaries(order.options.canary)
+    return first
+
+
+def _options(plan: Plan, order: Order) -> Options:
+    """Complete the options by what the preflight found out: they are what is approved."""
+    return replace(
+        order.options,
+        emergency=order.emergency,
+        listing=None if order.all_users is None else order.all_users.as_dict(),
+        sends_sha256=plan.sends_sha256(),
     )
-    for name, text, limit in told:
-        if not text.strip():
-            raise InputError(f"the {name} is empty; those who read the trail later need it")
-        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InputError(f"the {name} is not UTF-8 text; write it anew")
-        if len(text) > limit or _CONTROL.search(text):
-            raise InputError(f"the {name} must be one line of at most {limit} characters")
 
 
-async def _entries(roster: Roster, provider: Provider) -> AsyncGenerator[list[RosterEntry], None]:
+def _is_special(plan: Plan) -> bool:
+    return plan.special
+
+
+def _summary(
+    batch_id: int | None, new: NewBatch, options: Options, plan: Plan, ways: _Ways, found: Survey, first: int
+) -> Ordered:
+    sends, skipped = plan.sends(), plan.skipped()
+    ends = sends + skipped.get(Skip.SSO, 0) if options.revoke_sessions else 0
+    one_pot = ways.label == ways.light_label
+    heavy = sends + ends if one_pot else sends
+    took = estimate(heavy, ways.spacing) + _ramp_s(heavy, ways.spacing, options.ramp_s)
+    if not one_pot:
+        took = max(took, estimate(ends, ways.light_spacing))
+    daily = ways.spacing.daily if ways.spacing.daily is not None and heavy > ways.spacing.daily else None
+    return Ordered(
+        id=batch_id,
+        account=new.account,
+        total=new.total,
+        excluded=new.excluded,
+        duplicates=new.duplicates,
+        roster_sha256=new.roster_sha256,
+        estimate_s=took,
+        sends=sends,
+        calls=sends + ends,
+        skipped=skipped,
+        would_halt=found.would_halt,
+        daily_limit=daily,
+        daily_limit_in_s=None if daily is None else round(daily * ways.spacing.interval_us / US, 1),
+        listed=None if found.listed is None else found.listed.users,
+        undecided=0 if found.listed is None or options.listing is None else found.listed.undecided,
+        first=first,
+        canaries=min(options.canary, sends),
+        approvals_needed=new.approvals_needed,
+        options_sha256=options.sha256,
+    )
+
+
+async def _entries(
+    plan: Plan, provider: Provider
+) -> AsyncGenerator[Sequence[RosterEntry] | Sequence[PlannedEntry], None]:
     """Hand the roster on, read and checked beside the event loop: the next chunk while this one is written.
 
     Raises InputError at the first reference that cannot be one of the provider's; the transaction is undone.
     """
-    chunks_left = roster.rows()
+    chunks_left = plan.rows()
 
-    def following() -> list[RosterEntry]:
-        entries = next(chunks_left, [])
+    def following() -> Sequence[RosterEntry] | Sequence[PlannedEntry]:
+        entries = next(chunks_left, ())
         _check_refs(entries, provider)
         return entries
 
-    ahead = asyncio.ensure_future(_beside(following))
+    ahead = asyncio.ensure_future(beside(following))
     try:
         while entries := await ahead:
-            ahead = asyncio.ensure_future(_beside(following))
+            ahead = asyncio.ensure_future(beside(following))
             yield entries
     finally:
         await asyncio.wait([ahead])  # the roster must not be closed under it
 
 
-def _check_refs(entries: Iterable[RosterEntry], provider: Provider) -> None:
-    for user_ref, display, resolved in entries:
+def _check_refs(entries: Iterable[RosterEntry | PlannedEntry], provider: Provider) -> None:
+    for user_ref, display, resolved, *_ in entries:
         if resolved and (fault := provider.check_ref(user_ref)) is not None:
             raise InputError(f"user {display!r}: {fault}; correct the users file and try again")
-
-
-async def _resolve(roster: Roster, provider: Provider, pace: Pace) -> None:
-    """Look addresses up in the account's own listing, until all are found or it ends."""
-    if not await _beside(roster.unresolved):
-        return
-    async for users in provider.directory(pace):
-        if not await _beside(roster.unresolved):
-            return
-        pairs = [(user.user_id, user.email) for user in users if user.email]
-        await _beside(roster.resolve, pairs)
 
 
 async def _policy(provider: Provider, pace: Pace) -> str:

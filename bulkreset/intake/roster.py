@@ -8,16 +8,25 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import starmap
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from bulkreset.errors import InputError, StoreError
 from bulkreset.intake.users_file import UserLine
+from bulkreset.providers.base import DirectoryUser
 from bulkreset.store.rosters import RosterEntry
 
 CHUNK: Final = 5_000
 """Rows that `rows` hands over at a time."""
+
+
+class Counted(NamedTuple):
+    """How many users an account has, how many of them an order means, and how many only for want of knowledge."""
+
+    users: int
+    meant: int
+    undecided: int
 
 
 class Roster:
@@ -32,56 +41,56 @@ class Roster:
 
     def __init__(self, name: str = "the users file") -> None:
         self._name = name
-        self._asked = False
-        self._wanted: int | None = None  # None: not counted since the last line came
+        self.listed = False
+        self._listings = 0
         self.total = 0
         self.excluded = 0
         self.duplicates = 0
         self.sha256 = ""
         # "" is a temporary file that SQLite unlinks as soon as it is open.
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        with _disk_errors():
-            self._db.executescript(_TABLES)
+        self.db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        with disk_errors():
+            self.db.executescript(_TABLES)
 
     def add(self, lines: Iterable[UserLine]) -> None:
         """Take up users."""
-        self._wanted = None
-        with _disk_errors():
-            self._db.executemany("INSERT INTO line VALUES (?, ?, ?)", map(_keyed, lines))
+        with disk_errors():
+            self.db.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", map(_keyed, lines))
 
     def exclude(self, lines: Iterable[UserLine]) -> None:
         """Take up people who must not be reset; a line with both names excludes whoever has either."""
-        self._wanted = None
-        with _disk_errors():
-            self._db.executemany(
+        with disk_errors():
+            self.db.executemany(
                 "INSERT INTO excluded VALUES (?, ?)",
-                ((email, user_id) for email, _, user_id in map(_keyed, lines)),
+                ((email, user_id) for email, _, user_id, _ in map(_keyed, lines)),
             )
 
-    def unresolved(self) -> int:
-        """Return how many addresses have still to be looked up at the provider. Cheap between two `resolve`.
+    def take_listing(self, users: Iterable[tuple[DirectoryUser, bool, bool]]) -> int:
+        """Take up users as the provider lists them, before `freeze`; return how many there are by now.
 
-        These are the users without an id, and where users are named by id only also the excluded ones, who
-        could be any of them.
+        With each comes whether an order for all users means them, and whether only for want of knowledge. Who
+        comes twice is there once; of two addresses of one id both are known, and the id may count twice.
         """
-        if self._wanted is None:
-            with _disk_errors():
-                self._db.execute("DELETE FROM wanted")
-                self._wanted = self._db.execute(_FILL_WANTED).rowcount
-        return self._wanted
+        with disk_errors():
+            self._listings += self.db.executemany(_TAKE_LISTED, starmap(_listed, users)).rowcount
+        return self._listings
 
-    def resolve(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Take up (user id, address) pairs as the provider lists them; of several ids the lowest is taken."""
-        self._asked = True
-        source = iter(pairs)
-        while page := [(email.lower(), user_id) for user_id, email in islice(source, CHUNK)]:
-            with _disk_errors():
-                self._db.executemany("INSERT INTO listed VALUES (?, ?)", page)
-                if self._wanted:
-                    found = self._db.executemany(
-                        "DELETE FROM wanted WHERE email = ?", ((email,) for email, _ in page)
-                    )
-                    self._wanted -= found.rowcount
+    def end_listing(self) -> Counted:
+        """Trust in the listing, which has come to its end; count its users, each id once, and who is meant."""
+        self.listed = True
+        with disk_errors():
+            users, meant, undecided = self.db.execute(_COUNT_LISTED).fetchone()
+        return Counted(users, meant or 0, undecided or 0)
+
+    def add_listed(self) -> None:
+        """Make everybody who was listed and is meant a user of this roster."""
+        with disk_errors():
+            self.db.execute(_ADD_LISTED)
+
+    def lines(self) -> int:
+        """Count the lines that were added."""
+        with disk_errors():
+            return self.count("SELECT count(*) FROM line")
 
     def freeze(self, *, ids_required: bool) -> None:
         """Merge, exclude, sort and hash; call it once, and nothing but `rows` after it.
@@ -90,17 +99,19 @@ class Roster:
         the users, one being named by id and the other by address.
         """
         assert not self.sha256, "a roster is frozen once"
-        with _disk_errors():
-            lines = self._count("SELECT count(*) FROM line")
+        with disk_errors():
+            lines = self.lines()
             if not lines:
                 raise InputError(f"{self._name}: names no users")
-            for statement in _MERGE:
-                self._db.execute(statement)
-            people = self._count("SELECT count(*) FROM person")
-            self.excluded = self._db.execute(_EXCLUDE).rowcount
+            self.db.execute(_KNOWN_BY_LINES)
+            if self.listed:
+                self.db.execute(_KNOWN_BY_LISTING if ids_required else _KNOWN_TWICE)
+            self.db.execute(_PEOPLE)
+            people = self.count("SELECT count(*) FROM person")
+            self.excluded = self.db.execute(_EXCLUDE).rowcount
             self._refuse_undecided(ids_required=ids_required)
             if not ids_required:
-                self._db.execute("UPDATE person SET resolved = 1 WHERE NOT resolved")
+                self.db.execute("UPDATE person SET resolved = 1 WHERE NOT resolved")
         self.duplicates = lines - people
         self.total = people - self.excluded
         if not self.total:
@@ -112,14 +123,18 @@ class Roster:
 
         `sha256` is over every `user_ref` in this order, each with a line feed: `LC_ALL=C sort | sha256sum`.
         """
-        with _disk_errors():
-            found = self._db.execute("SELECT user_ref, display, resolved FROM person ORDER BY rowid")
+        with disk_errors():
+            found = self.db.execute("SELECT user_ref, display, resolved FROM person ORDER BY rowid")
             while chunk := found.fetchmany(CHUNK):
                 yield [RosterEntry(user_ref, display, bool(resolved)) for user_ref, display, resolved in chunk]
 
+    def count(self, question: str) -> int:
+        """Return the one number that a question has for an answer."""
+        return int(self.db.execute(question).fetchone()[0])
+
     def close(self) -> None:
         """Give the disk space back."""
-        self._db.close()
+        self.db.close()
 
     def __enter__(self) -> Self:
         return self
@@ -131,43 +146,47 @@ class Roster:
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        with _disk_errors():
-            found = self._db.execute("SELECT user_ref FROM person ORDER BY rowid")
+        with disk_errors():
+            found = self.db.execute("SELECT user_ref FROM person ORDER BY rowid")
             while chunk := found.fetchmany(CHUNK):
                 digest.update("".join(f"{user_ref}\n" for (user_ref,) in chunk).encode("utf-8"))
         return digest.hexdigest()
 
     def _refuse_undecided(self, *, ids_required: bool) -> None:
         """Refuse where an exclusion may miss its person; the provider's listing, if it was read, has decided."""
-        if not self._asked and (count := self._count("SELECT count(*) FROM undecided_email")):
+        if not self.listed and (count := self.count("SELECT count(*) FROM undecided_email")):
             raise InputError(
                 f"{count} excluded users are named by email only and users of {self._name} by user_id only, so "
                 "they could be missed; give the user_id of the excluded users too"
             )
-        if not ids_required and (count := self._count(_UNDECIDED_IDS)):
+        if not ids_required and (count := self.count(_UNDECIDED_IDS)):
             raise InputError(
                 f"{count} excluded users are named by user_id only and users of {self._name} by email only, so "
                 "they could be missed; give the email of the excluded users too"
             )
 
-    def _count(self, question: str) -> int:
-        return int(self._db.execute(question).fetchone()[0])
 
-
-def _keyed(user: UserLine) -> tuple[str | None, str | None, str | None]:
-    """Return the address to compare by, the one to show where it differs, and the id.
+def _keyed(user: UserLine) -> tuple[str | None, str | None, str | None, int]:
+    """Return the address to compare by, the one to show where it differs, the id, and the priority.
 
     Lower case, not case folding: that would write 'straße' as 'strasse', which is somebody else's address.
     """
-    _, email, user_id = user
+    _, email, user_id, priority = user
     if email is None:
-        return None, None, user_id
+        return None, None, user_id, priority
     key = email.lower()
-    return key, None if key == email else email, user_id
+    return key, None if key == email else email, user_id, priority
+
+
+def _listed(user: DirectoryUser, meant: bool, undecided: bool) -> tuple[str | float | None, ...]:
+    email = user.email or ""
+    created = None if user.created_at is None else user.created_at.timestamp()
+    return user.user_id, email.lower(), email, user.role, user.status, user.bot, created, meant, undecided
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Tell what the private database says in one line with the remedy."""
     try:
         yield
     except sqlite3.Error as error:
@@ -182,10 +201,13 @@ _TABLES: Final = """
     PRAGMA synchronous = OFF;
     PRAGMA cache_size = -4000;
     PRAGMA temp_store = FILE;
-    CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT);
+    CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT, priority INTEGER);
     CREATE TABLE excluded (email TEXT, user_id TEXT);
-    CREATE TABLE listed (email TEXT, user_id TEXT);
-    CREATE TABLE wanted (email TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE account_user (
+        user_id TEXT, email TEXT, shown TEXT, role TEXT, status TEXT, bot INTEGER, created REAL, meant INTEGER,
+        undecided INTEGER, PRIMARY KEY (user_id, email)
+    ) WITHOUT ROWID;
+    CREATE VIEW listed AS SELECT email, user_id FROM account_user WHERE email <> '';
     CREATE TABLE known (email TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID;
     CREATE TABLE person (user_ref TEXT, display TEXT, resolved INTEGER);
     CREATE VIEW nameless AS
@@ -197,27 +219,42 @@ _TABLES: Final = """
     BEGIN;
 """
 
-_FILL_WANTED: Final = """
-    INSERT INTO wanted
-    SELECT email FROM line WHERE user_id IS NULL
-    EXCEPT SELECT email FROM line WHERE user_id IS NOT NULL
-    EXCEPT SELECT email FROM excluded
-    UNION SELECT email FROM undecided_email
-    EXCEPT SELECT email FROM listed
-    ORDER BY email
+_TAKE_LISTED: Final = "INSERT OR IGNORE INTO account_user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_COUNT_LISTED: Final = """
+    SELECT count(*), sum(meant), sum(undecided) FROM (
+        SELECT max(meant) AS meant, max(undecided) AS undecided FROM account_user GROUP BY user_id
+    )
 """
 
-# What a line itself says about an address goes before what the provider lists. Within a person, bare columns
-# beside min() are those of the first line that has an address.
-_MERGE: Final = (
-    """
+_ADD_LISTED: Final = """
+    INSERT INTO line
+    SELECT nullif(email, ''), iif(shown = email, NULL, shown), user_id, 0
+    FROM account_user WHERE meant GROUP BY user_id
+"""
+
+# What a line itself says about an address goes before what the provider lists.
+_KNOWN_BY_LINES: Final = """
     INSERT INTO known
     SELECT email, min(user_id) FROM line
     WHERE email IS NOT NULL AND user_id IS NOT NULL AND EXISTS (SELECT 1 FROM line WHERE user_id IS NULL)
     GROUP BY email
-    """,
-    "INSERT OR IGNORE INTO known SELECT email, min(user_id) FROM listed GROUP BY email",
-    """
+"""
+
+_KNOWN_BY_LISTING: Final = """
+    INSERT OR IGNORE INTO known SELECT email, min(user_id) FROM listed
+    WHERE email IN (SELECT email FROM line WHERE user_id IS NULL) GROUP BY email
+"""
+
+# Where addresses are as good as ids, only who is named by both in different lines needs to be found out.
+_KNOWN_TWICE: Final = """
+    INSERT OR IGNORE INTO known SELECT email, min(user_id) FROM listed
+    WHERE email IN (SELECT email FROM line WHERE user_id IS NULL) AND user_id IN (SELECT user_id FROM line)
+    GROUP BY email
+"""
+
+# Bare columns beside min() are those of the person's first line that has an address.
+_PEOPLE: Final = """
     INSERT INTO person
     SELECT user_ref, coalesce(shown, email, user_ref), has_id
     FROM (
@@ -231,8 +268,7 @@ _MERGE: Final = (
         GROUP BY 1
     )
     ORDER BY user_ref
-    """,
-)
+"""
 
 _EXCLUDE: Final = """
     DELETE FROM person WHERE user_ref IN (
@@ -240,6 +276,7 @@ _EXCLUDE: Final = """
         UNION SELECT email FROM excluded WHERE email IS NOT NULL
         UNION SELECT user_id FROM line WHERE user_id IS NOT NULL AND email IN (SELECT email FROM excluded)
         UNION SELECT user_id FROM listed WHERE email IN (SELECT email FROM excluded)
+        UNION SELECT email FROM listed WHERE user_id IN (SELECT user_id FROM excluded)
     )
 """
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bulkreset.errors import InputError, StoreError
 from bulkreset.intake.roster import CHUNK, Roster
 from bulkreset.intake.users_file import UserLine
+from bulkreset.providers.base import DirectoryUser
 
 
 def people(*users):
@@ -29,9 +30,16 @@ def frozen(users, excluded=(), listed=None, *, ids_required=False):
     roster.add(people(*users))
     roster.exclude(people(*excluded))
     if listed is not None:
-        roster.resolve(tuple(pair.split()) for pair in listed)
+        take(roster, *listed)
     roster.freeze(ids_required=ids_required)
     return roster
+
+
+def take(roster, *pairs):
+    """List '7 a@x' for user 7 with this address; the listing is at its end then."""
+    users = (DirectoryUser(*pair.split()) for pair in pairs)
+    roster.take_listing((user, True, False) for user in users)
+    roster.end_listing()
 
 
 def refs(roster):
@@ -122,33 +130,49 @@ def test_an_address_is_a_good_reference_where_no_id_is_required():
         assert all(row.resolved for rows in roster.rows() for row in rows)
 
 
-def test_unresolved_counts_down_page_by_page():
-    """What is left to look up is known after each page, and again after more users came."""
+@pytest.mark.parametrize(
+    ("users", "excluded", "listed", "left"),
+    [
+        (["a@x", "b@x"], [], ["7 a@x", "8 b@x"], ["a@x", "b@x"]),
+        (["7", "A@x", "b@x"], [], ["7 a@x", "8 b@x"], ["7", "b@x"]),
+        (["a@x", "b@x"], ["8"], ["7 a@x", "8 b@x"], ["a@x"]),
+        (["a@x", "8"], ["b@x"], ["7 a@x", "8 b@x"], ["a@x"]),
+    ],
+)
+def test_addresses_stay_where_no_id_is_required_and_the_listing_tells_who_is_who(users, excluded, listed, left):
+    """A listing changes no reference that the provider takes; it only finds people who were named twice."""
+    with frozen(users, excluded, listed) as roster:
+        assert refs(roster) == left
+        assert roster.total + roster.excluded + roster.duplicates == len(users)
+
+
+def test_a_listing_is_taken_once_for_each_user():
+    """Who comes twice, because the listing began anew, counts once; so do two addresses of one id at the end."""
+    users = [DirectoryUser("7", "A@x"), DirectoryUser("8", None)]
     with Roster() as roster:
-        assert roster.unresolved() == 0
-        roster.add(people("a@x", "A@x", "b@x", "7", "8 c@x", "c@x", "d@x"))
-        roster.exclude(people("d@x"))
-        assert roster.unresolved() == 3  # a, b, and d, who could be user 7
-        roster.resolve([("1", "A@X"), ("9", "z@x")])
-        assert roster.unresolved() == 2
-        roster.add(people("e@x", "a@x"))
-        assert roster.unresolved() == 3
-        roster.resolve([("2", "b@x"), ("2", "b@x")])
-        roster.resolve([("3", "e@x"), ("7", "d@x")])
-        assert roster.unresolved() == 0
+        assert roster.take_listing((user, True, False) for user in users) == 2
+        assert roster.take_listing((user, True, False) for user in users) == 2
+        again = [(DirectoryUser("7", "b@x"), True, True), (DirectoryUser("9", "c@x"), False, False)]
+        assert roster.take_listing(again) == 4
+        assert roster.end_listing() == (3, 2, 1)
+        roster.add_listed()
         roster.freeze(ids_required=True)
-        assert refs(roster) == ["1", "2", "3", "8"]
-        assert counts(roster) == (4, 1, 4)
+        assert [(row.user_ref, row.display) for rows in roster.rows() for row in rows] == [
+            ("7", "A@x"),
+            ("8", "8"),
+        ]
+        assert counts(roster) == (2, 0, 0)
 
 
-def test_an_excluded_address_need_not_be_looked_up_where_all_are_named_by_address():
-    """Exclusions cost no listing unless somebody is known by id only."""
+def test_an_exclusion_by_address_reaches_who_was_listed_by_it():
+    """An order for all users leaves out whom an exclusion names by either name."""
     with Roster() as roster:
-        roster.add(people("8 c@x"))
-        roster.exclude(people("d@x"))
-        assert roster.unresolved() == 0
-        roster.add(people("a@x", "d@x"))
-        assert roster.unresolved() == 1
+        take(roster, "7 a@x", "8 b@x", "9 c@x")
+        roster.add_listed()
+        roster.exclude(people("B@X", "9"))
+        roster.freeze(ids_required=True)
+        assert refs(roster) == ["7"]
+        assert counts(roster) == (1, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +288,7 @@ def test_an_error_in_the_lines_comes_through():
 def test_a_full_disk_is_told_with_the_remedy():
     """The error names the temporary file, not a table."""
     with Roster() as roster:
-        roster._db.execute("PRAGMA max_page_count = 12")
+        roster.db.execute("PRAGMA max_page_count = 12")
         with pytest.raises(StoreError, match=r"temporary file failed: .*full; make room"):
             roster.add(UserLine(number, f"user{number}@example.com", None) for number in range(10_000))
 
@@ -273,9 +297,9 @@ def test_a_roster_leaves_no_file(tmp_path, monkeypatch):
     """The temporary file has no name while it is used, and is gone after."""
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     with Roster() as roster:
-        roster._db.execute("PRAGMA cache_size = 5")
+        roster.db.execute("PRAGMA cache_size = 5")
         roster.add(UserLine(number, f"user{number}@example.com", None) for number in range(20_000))
         roster.freeze(ids_required=False)
         assert list(tmp_path.iterdir()) == []
     with pytest.raises(sqlite3.ProgrammingError):
-        roster._db.execute("SELECT 1")
+        roster.db.execute("SELECT 1")

@@ -1,0 +1,248 @@
+"""What is planned for each person of a frozen roster: skipped and why, ahead of others, among the canaries.
+
+It stands in the roster's own database, beside the people, and costs nothing where nobody is special.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from bulkreset.intake.protection import Protected
+from bulkreset.intake.roster import CHUNK, Roster, disk_errors
+from bulkreset.intake.users_file import UserLine
+from bulkreset.model import Skip
+from bulkreset.providers.base import Role, Status
+from bulkreset.store.rosters import PlannedEntry, RosterEntry
+
+FIRST: Final = 10_000
+"""Seconds that the people to do first are ahead of all others; a priority is worth 1,000 at most."""
+
+
+class Plan:
+    """Look at everybody on a frozen roster; whoever is skipped for one reason is not looked at for the next.
+
+    Calls may come from several threads, one at a time.
+    """
+
+    def __init__(self, roster: Roster) -> None:
+        assert roster.sha256, "a plan is made for a frozen roster"
+        self._roster = roster
+        self._db = roster.db
+        with disk_errors():
+            self._db.executescript(_TABLES)
+
+    def skip_protected(self, protected: Protected) -> None:
+        """Skip whoever is protected by any name that the users file or the listing knows them by."""
+        if not protected.names:
+            return
+        with disk_errors():
+            self._db.create_function("covers", 1, protected.covers, deterministic=True)
+            self._db.execute(_COVERED)
+        self.skip_noted(Skip.PROTECTED, "protected by the configuration: never reset")
+
+    def note(self, names: Iterable[str | None]) -> None:
+        """Note ids and addresses, for `skip_noted`."""
+        with disk_errors():
+            self._db.executemany("INSERT OR IGNORE INTO named VALUES (?)", _both(names))
+
+    def skip_noted(self, why: Skip, message: str) -> None:
+        """Skip whoever is known by a noted name; nothing is noted after it."""
+        with disk_errors():
+            self._spread_names()
+            self._db.execute(_SKIP_NAMED, (why, message))
+            self._db.execute("DELETE FROM named")
+
+    def skip_refs(self, refs: Iterable[tuple[str, Skip, str]]) -> None:
+        """Skip people by the very references that the roster has, each for a reason of their own."""
+        with disk_errors():
+            self._db.executemany("INSERT OR IGNORE INTO mark VALUES (?, ?, ?)", refs)
+
+    def is_listed(self, email: str) -> bool:
+        """Tell whether the listing has somebody with this address."""
+        with disk_errors():
+            found = self._db.execute("SELECT 1 FROM listed WHERE email = ? LIMIT 1", (email.strip().lower(),))
+            return found.fetchone() is not None
+
+    def skip_role(self, role: Role, why: Skip, message: str) -> None:
+        """Skip whom the listing shows in this role."""
+        self._skip_listed("role = ?", role, why, message)
+
+    def skip_status(self, status: Status, why: Skip, message: str) -> None:
+        """Skip whom the listing shows in this status."""
+        self._skip_listed("status = ?", status, why, message)
+
+    def skip_bots(self, message: str) -> None:
+        """Skip whom the listing shows as no person."""
+        self._skip_listed("bot = ?", True, Skip.BOT, message)
+
+    def put_first(self, lines: Iterable[UserLine]) -> int:
+        """Put these people before all others; return how many of them are on the roster."""
+        self.note(name for line in lines for name in (line.email, line.user_id))
+        with disk_errors():
+            self._spread_names()
+            found = self._db.execute(_PUT_FIRST, (FIRST, FIRST)).rowcount
+            self._db.execute("DELETE FROM named")
+        return found
+
+    def by_priority(self) -> None:
+        """Put people ahead by the highest priority that a line of theirs gives them; before `put_first`."""
+        with disk_errors():
+            if self._roster.count("SELECT EXISTS (SELECT 1 FROM line WHERE priority)"):
+                self._db.execute(_BY_PRIORITY)
+
+    def choose_canaries(self, most: int) -> None:
+        """Choose who is called before the rest: those to do first, then a cross-section of all who are called.
+
+        The same roster always has the same canaries.
+        """
+        if most:
+            seed = self._roster.sha256
+
+            def spread(user_ref: str) -> bytes:
+                return hashlib.sha256(f"{seed}\n{user_ref}".encode()).digest()
+
+            with disk_errors():
+                self._db.create_function("spread", 1, spread, deterministic=True)
+                self._db.execute(_CHOOSE_CANARIES, (FIRST, most))
+
+    @property
+    def special(self) -> bool:
+        """Whether anybody is skipped, ahead or a canary: else the roster's own rows say it all."""
+        with disk_errors():
+            return bool(self._roster.count(_SPECIAL))
+
+    def sends(self) -> int:
+        """Count the people whose password will be set."""
+        with disk_errors():
+            return self._roster.count("SELECT count(*) FROM to_call")
+
+    def skipped(self) -> dict[str, int]:
+        """Count the people who are skipped, by reason."""
+        with disk_errors():
+            return dict(self._db.execute("SELECT skipped, count(*) FROM mark GROUP BY 1 ORDER BY 1"))
+
+    def sends_sha256(self) -> str:
+        """Return the hash over the references that will be called, made as the roster's own."""
+        if self.sends() == self._roster.total:
+            return self._roster.sha256
+        digest = hashlib.sha256()
+        for refs in self.to_call():
+            digest.update("".join(f"{user_ref}\n" for user_ref in refs).encode())
+        return digest.hexdigest()
+
+    def to_call(self) -> Iterator[list[str]]:
+        """Yield the references that will be called, in chunks, by `user_ref` in byte order."""
+        last = 0
+        while True:
+            with disk_errors():  # not one cursor: what is skipped meanwhile must not disturb the reading
+                rows = self._db.execute(_TO_CALL_AFTER, (last, CHUNK)).fetchall()
+            if not rows:
+                return
+            yield [user_ref for _, user_ref in rows]
+            last = rows[-1][0]
+
+    def rows(self) -> Iterator[Sequence[RosterEntry] | Sequence[PlannedEntry]]:
+        """Yield the people in chunks and in the roster's order; plain rows where nobody is special."""
+        if not self.special:
+            yield from self._roster.rows()
+            return
+        with disk_errors():
+            found = self._db.execute(_ROWS)
+            while chunk := found.fetchmany(CHUNK):
+                yield [
+                    PlannedEntry(
+                        user_ref, display, bool(resolved), Skip(skipped) if skipped else None, message, ahead, wave
+                    )
+                    for user_ref, display, resolved, skipped, message, ahead, wave in chunk
+                ]
+
+    def _skip_listed(self, condition: str, value: object, why: Skip, message: str) -> None:
+        with disk_errors():
+            self._db.execute(_SKIP_LISTED.format(condition), (why, message, value))
+
+    def _spread_names(self) -> None:
+        """Add to what is noted all other names that the same people are known by."""
+        for statement in _KNOWN_ALSO_BY:
+            self._db.execute(statement)
+
+
+def _both(names: Iterable[str | None]) -> Iterator[tuple[str]]:
+    """Yield each name as it is, for an id, and in lower case where it is an address, as rosters hold them."""
+    for name in names:
+        if name:
+            yield (name,)
+            if "@" in name:
+                yield (name.lower(),)
+
+
+_TABLES: Final = """
+    CREATE INDEX person_by_ref ON person (user_ref);
+    CREATE TABLE mark (user_ref TEXT PRIMARY KEY, skipped TEXT, message TEXT) WITHOUT ROWID;
+    CREATE TABLE turn (user_ref TEXT PRIMARY KEY, ahead INTEGER) WITHOUT ROWID;
+    CREATE TABLE canary (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE named (name TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE VIEW to_call AS
+        SELECT rowid AS place, user_ref FROM person
+        WHERE resolved AND NOT EXISTS (SELECT 1 FROM mark WHERE mark.user_ref = person.user_ref);
+"""
+
+_COVERED: Final = """
+    INSERT OR IGNORE INTO named
+    SELECT user_ref FROM person WHERE covers(user_ref) OR covers(display)
+    UNION SELECT user_id FROM line WHERE user_id IS NOT NULL AND (covers(user_id) OR covers(email))
+    UNION SELECT user_id FROM account_user WHERE covers(user_id) OR covers(email)
+"""
+
+_KNOWN_ALSO_BY: Final = (
+    "INSERT OR IGNORE INTO named SELECT user_id FROM listed WHERE email IN (SELECT name FROM named)",
+    "INSERT OR IGNORE INTO named SELECT user_id FROM line WHERE user_id > '' AND email IN (SELECT * FROM named)",
+    "INSERT OR IGNORE INTO named SELECT email FROM listed WHERE user_id IN (SELECT name FROM named)",
+)
+
+_SKIP_NAMED: Final = """
+    INSERT OR IGNORE INTO mark
+    SELECT user_ref, ?, ? FROM person JOIN named ON named.name = person.user_ref WHERE resolved
+"""
+
+_SKIP_LISTED: Final = """
+    INSERT OR IGNORE INTO mark
+    SELECT person.user_ref, ?, ?
+    FROM account_user JOIN person ON person.user_ref IN (account_user.user_id, account_user.email)
+    WHERE account_user.{} AND person.resolved
+"""
+
+_BY_PRIORITY: Final = """
+    INSERT INTO turn
+    SELECT coalesce(line.user_id, known.user_id, line.email), max(line.priority)
+    FROM line LEFT JOIN known ON line.user_id IS NULL AND known.email = line.email
+    WHERE line.priority GROUP BY 1
+"""
+
+_PUT_FIRST: Final = """
+    INSERT INTO turn SELECT user_ref, ? FROM person JOIN named ON named.name = person.user_ref WHERE true
+    ON CONFLICT DO UPDATE SET ahead = ahead + ?
+"""
+
+_CHOOSE_CANARIES: Final = """
+    INSERT INTO canary
+    SELECT user_ref FROM (
+        SELECT to_call.user_ref, coalesce(turn.ahead, 0) >= ? AS first
+        FROM to_call LEFT JOIN turn ON turn.user_ref = to_call.user_ref
+    )
+    ORDER BY first DESC, spread(user_ref) LIMIT ?
+"""
+
+_TO_CALL_AFTER: Final = "SELECT place, user_ref FROM to_call WHERE place > ? ORDER BY place LIMIT ?"
+
+_SPECIAL: Final = """
+    SELECT EXISTS (SELECT 1 FROM mark) OR EXISTS (SELECT 1 FROM turn) OR EXISTS (SELECT 1 FROM canary)
+"""
+
+_ROWS: Final = """
+    SELECT person.user_ref, display, resolved, skipped, message, coalesce(ahead, 0), canary.user_ref IS NULL
+    FROM person
+    LEFT JOIN mark ON mark.user_ref = person.user_ref
+    LEFT JOIN turn ON turn.user_ref = person.user_ref
+    LEFT JOIN canary ON canary.user_ref = person.user_ref
+    ORDER BY person.rowid
+"""

@@ -1,0 +1,212 @@
+"""Before anything is sent: list the account, and find out whom not to call and why.
+
+Sources: Zoom refuses to set the password of its owner and admins (1117) and of invited people (1120); it says
+nothing about deactivated users, so these are called. Zendesk's `active: false` is a deleted user, and a
+suspended one cannot sign in (developer.zendesk.com/api-reference/ticketing/users/users).
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from bulkreset.config import ZendeskSettings, ZoomSettings
+from bulkreset.errors import ConfigError, ProviderRefused
+from bulkreset.intake.beside import beside
+from bulkreset.intake.listing import Progress, Sleep, list_account
+from bulkreset.intake.plan import Plan
+from bulkreset.intake.protection import Protected
+from bulkreset.intake.roster import Counted, Roster
+from bulkreset.intake.terms import Order
+from bulkreset.logs import logger
+from bulkreset.model import Skip
+from bulkreset.providers.base import DirectoryUser, Login, Pace, Provider, Role, Status
+from bulkreset.store import members
+from bulkreset.store.engine import LONG, Store
+
+LOGINS_AT_ONCE: Final = 20
+"""How many users' ways to sign in are asked for at a time; the pace spaces the calls."""
+
+
+ZENDESK_COUNTS_DAILY: Final = 100_000
+"""From so many users on Zendesk counts them once a day (GET /users/count, same source)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the account says before a roster is made; `listed` is None where it was not or may not be listed."""
+
+    me: DirectoryUser | None
+    listed: Counted | None
+    would_halt: tuple[str, ...]
+
+
+async def survey(
+    roster: Roster,
+    provider: Provider,
+    pace: Pace,
+    order: Order,
+    account: ZoomSettings | ZendeskSettings,
+    *,
+    sleep: Sleep,
+    progress: Progress | None = None,
+) -> Survey:
+    """Ask the account what would stop a reset and who bulkreset is there, and list its users into the roster.
+
+    Where Zoom refuses to be listed, an order for named users goes on with a warning: Zoom itself refuses its
+    owner and admins. Raises ProviderRefused where the listing is what tells who may be called.
+    """
+    looks = order.preflight or order.all_users is not None
+    findings = await provider.check(pace) if looks else []
+    would_halt = tuple(f"{finding.topic}: {finding.detail}" for finding in findings if not finding.ok)
+    # Who is not known to be an admin there is refused there.
+    spared = isinstance(account, ZoomSettings) and order.all_users is None
+    me: DirectoryUser | None = None
+    listed: Counted | None = None
+    with _unless(spared, order.account, "the user that bulkreset works as is not known"):
+        me = await provider.me(pace)
+    if looks:
+        with _unless(spared, order.account, "users are not looked at before they are called"):
+            listed = await list_account(
+                roster,
+                provider,
+                pace,
+                sleep=sleep,
+                filters=order.all_users,
+                progress=progress,
+                stale_above=stale_above(account),
+            )
+    return Survey(me, listed, would_halt)
+
+
+def stale_above(account: ZoomSettings | ZendeskSettings) -> int | None:
+    """Return from how many users on the provider's own count may be up to a day old; None for never."""
+    return ZENDESK_COUNTS_DAILY if isinstance(account, ZendeskSettings) else None
+
+
+async def mark(
+    plan: Plan,
+    store: Store,
+    provider: Provider,
+    order: Order,
+    account: ZoomSettings | ZendeskSettings,
+    *,
+    protected: Protected | None,
+    me: DirectoryUser | None,
+    login_pace: Pace,
+) -> None:
+    """Mark everybody on a frozen roster who is not to be called, each with the first reason of many.
+
+    Raises ConfigError where the configured owner of an account whose admins are to be reset is not there.
+    """
+    await beside(_mark_known, plan, order, account, protected, me)
+    await _mark_open(plan, store, order.account)
+    if order.skip_if_reset_since is not None:
+        await _mark_recent(plan, store, order.account, order.skip_if_reset_since)
+    if order.check_logins:
+        await _mark_logins(plan, provider, login_pace)
+
+
+def _mark_known(
+    plan: Plan,
+    order: Order,
+    account: ZoomSettings | ZendeskSettings,
+    protected: Protected | None,
+    me: DirectoryUser | None,
+) -> None:
+    if protected is not None:
+        plan.skip_protected(protected)
+    if me is not None:
+        plan.note((me.user_id, me.email))
+        plan.skip_noted(Skip.SELF, "bulkreset itself works as this user: never reset")
+    owner = account.owner if isinstance(account, ZendeskSettings) else None
+    if owner is not None:
+        if order.options.include_admins and not plan.is_listed(owner):
+            raise ConfigError(
+                f"accounts.{order.account}: the account has no user with the address of its `owner`, so that the "
+                "owner could be reset among the admins; correct the address"
+            )
+        plan.note((owner,))
+        plan.skip_noted(Skip.OWNER, _OWNER)
+    plan.skip_role(Role.OWNER, Skip.OWNER, _OWNER)
+    if not order.options.include_admins:
+        plan.skip_role(Role.ADMIN, Skip.ADMIN, "an admin of the account: not reset unless admins are asked for")
+    plan.skip_bots("a bot, which does not sign in with a password of its own")
+    plan.skip_status(Status.SUSPENDED, Skip.SUSPENDED, "suspended: cannot sign in")
+    plan.skip_status(Status.PENDING, Skip.PENDING, "invited and not here yet: there is no password to reset")
+    if isinstance(account, ZendeskSettings):
+        plan.skip_status(Status.INACTIVE, Skip.INACTIVE, "deleted at Zendesk: cannot sign in")
+
+
+_OWNER: Final = "the owner of the account: never reset"
+
+
+async def _mark_open(plan: Plan, store: Store, account: str) -> None:
+    """Skip whose password another batch has still to set: who is called is approved, so it must be known now."""
+    async with store.read(LONG) as conn, aclosing(members.open_in(conn, account)) as pages:
+        before: int | None = None
+        async for batch_id, refs in pages:
+            if before not in (None, batch_id):
+                await beside(plan.skip_noted, Skip.OPEN_ELSEWHERE, f"already open in batch {before}")
+            before = batch_id
+            await beside(plan.note, refs)
+    if before is not None:
+        await beside(plan.skip_noted, Skip.OPEN_ELSEWHERE, f"already open in batch {before}")
+
+
+async def _mark_recent(plan: Plan, store: Store, account: str, since: datetime) -> None:
+    async with store.read(LONG) as conn, aclosing(members.reset_since(conn, account, since)) as pages:
+        async for refs in pages:
+            await beside(plan.note, refs)
+    when = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    await beside(plan.skip_noted, Skip.RECENT, f"reset by another batch since {when}")
+
+
+@contextmanager
+def _unless(spared: bool, account: str, what: str) -> Iterator[None]:
+    """Let a refusal pass with a warning where the provider spares its owner and admins by itself."""
+    try:
+        yield
+    except ProviderRefused as error:
+        if not spared:
+            raise
+        logger().warning(f"{what}; the provider itself refuses its admins", account=account, reason=str(error))
+
+
+async def _mark_logins(plan: Plan, provider: Provider, pace: Pace) -> None:
+    chunks = plan.to_call()
+    while refs := await beside(_following, chunks):
+        await beside(plan.skip_refs, await _logins(provider, refs, pace))
+
+
+def _following(chunks: Iterator[list[str]]) -> list[str]:
+    return next(chunks, [])
+
+
+async def _logins(provider: Provider, refs: list[str], pace: Pace) -> list[tuple[str, Skip, str]]:
+    """Ask how these users sign in, some at a time; return those who have no password to reset."""
+    left = iter(refs)
+    skips: list[tuple[str, Skip, str]] = []
+
+    async def ask() -> None:
+        for ref in left:  # shared: each of those who ask takes the next
+            skip = _skip_login(await provider.login(ref, pace))
+            skips.extend([] if skip is None else [(ref, *skip)])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(LOGINS_AT_ONCE):
+                group.create_task(ask())
+    except ExceptionGroup as failed:  # the first ended the others; all say the same of one account
+        raise failed.exceptions[0] from None
+    return skips
+
+
+def _skip_login(login: Login | None) -> tuple[Skip, str] | None:
+    if login is None or login.resettable:
+        return None
+    if login.sso:
+        return Skip.SSO, login.reason or "signs in by single sign-on: there is no password here"
+    return Skip.LOGIN, login.reason or "signs in elsewhere: there is no password here"
