@@ -107,8 +107,10 @@ class Installation:
             "\n".join([self._head, "[http]", self.http, "[runner]", self.runner, *self._accounts.values()])
         )
 
-    async def order(self, account, users, *, excluded=(), not_before=None, incident="INC-1"):
-        """Order a batch; return what `batch create` reports."""
+    async def order(
+        self, account, users=(), *, excluded=(), not_before=None, incident="INC-1", preflight=False, **more
+    ):
+        """Order a batch, by default without looking at its users before; return what `batch create` reports."""
         settings = load(self.config)
         store = await open_store(settings.database, settings.base)
         lines = [user_line(text, n, "users") for n, text in enumerate(users, 1)]
@@ -120,7 +122,7 @@ class Installation:
                     settings,
                     way,
                     master_key(settings),
-                    Order(account, incident, "a test", "tester", not_before),
+                    Order(account, incident, "a test", "tester", not_before, preflight=preflight, **more),
                     users=chunks(lines),
                     excluded=chunks(out),
                 )

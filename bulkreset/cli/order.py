@@ -124,14 +124,15 @@ def create(
     filters = {"roles": role, "statuses": status, "domains": domain, "groups": group}
     times = {"created_before": created_before, "last_login_after": last_login_after}
     if all_users == (users is not None):
-        raise UsageError("give either --users FILE or --all-users")
+        raise UsageError("give either --users FILE or --all-users; see `bulkreset batch create --help`")
     if not all_users and any([*filters.values(), *times.values()]):
         raise UsageError("--role, --status, --domain, --group and the two dates go with --all-users only")
     if [users, first, *(exclude or [])].count("-") > 1:
         raise UsageError("standard input (-) can be read once only; put the other list into a file")
     if hold_after_canary and not canary:
         raise UsageError("--hold-after-canary goes with --canary N")
-    recipients(escrow_to or ())
+    if escrow_to:
+        recipients(escrow_to)
     kind = settings.account(account).provider
     order = Order(
         account,
