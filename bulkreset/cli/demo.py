@@ -6,39 +6,56 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
 
 from bulkreset.cli.context import columns_of, master_key, opened, person, start, transport
 
 if TYPE_CHECKING:
+    from bulkreset.cli.drill import Drill
     from bulkreset.config import Settings
     from bulkreset.intake.users_file import UserLine
+    from bulkreset.sandbox import TenantSpec
 
 _ZOOM_USERS: Final = 300
 _ZENDESK_USERS: Final = 100
 _INCIDENT: Final = "DEMO-1"
 
+DRILL_USERS: Final = 5_000
+"""Users at each of the two stand-ins of a drill."""
 
-def demo() -> None:
+
+def demo(
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Play a whole incident with 10,000 users, and prove what must hold.")
+    ] = False,
+) -> None:
     """Reset 400 users at stand-ins for Zoom and Zendesk, with every kind of answer among them.
 
     Needs no network and no configuration; the folder that it makes stays, to look around in.
     """
+    if drill:
+        _play_drill()
+        return
     from bulkreset.config import load
     from bulkreset.logs import configure
     from bulkreset.passwords.keyfile import write_key_file
+    from bulkreset.sandbox import parse_spec
     from bulkreset.store.migrate import upgrade
     from bulkreset.store.place import place_of
 
     live = sys.stderr.isatty()
     configure("error")
     folder = Path(tempfile.mkdtemp(prefix="bulkreset-demo-"))
-    with _stand_ins(folder) as url:
+    specs = [_zoom(), _zendesk()]
+    with _stand_ins(folder, specs, {"zoom": _zoom_faults(), "zendesk": _zendesk_faults()}) as url:
         print(f"Stand-ins for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.", flush=True)
-        _write_config(folder, url)
+        by_name = {spec["name"]: parse_spec(spec) for spec in specs}
+        _write_config(folder, by_name, _accounts(url, by_name))
         write_key_file(folder / "bulkreset.key")
         settings = load(folder / "config.toml")
         start(upgrade(place_of(settings.database, settings.base)))
@@ -48,6 +65,56 @@ def demo() -> None:
     print(f"  bulkreset --config {config} batch list")
     print(f"  bulkreset --config {config} report 1 --format csv")
     print("The two users at the end of their daily changes stay pending: a later `run` would send them tomorrow.")
+
+
+def _play_drill() -> None:
+    from bulkreset.cli.drill import show
+    from bulkreset.logs import configure
+
+    configure("error")
+    folder = Path(tempfile.mkdtemp(prefix="bulkreset-drill-"))
+    with drilling(folder, say) as drill:
+        good = show(drill.run(), say)
+    say(f"\nEverything is in {folder}; helpdesk.key is the recipient's, and opens the escrow.")
+    if not good:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def drilling(folder: Path, tell: Callable[[str], None]) -> "Iterator[Drill]":
+    """Set up a drill in a folder: stand-ins, configuration, keys, database."""
+    from pyrage import x25519
+
+    from bulkreset.cli import drill
+    from bulkreset.config import load
+    from bulkreset.passwords.keyfile import write_key_file
+    from bulkreset.sandbox import parse_spec
+    from bulkreset.store.migrate import upgrade
+    from bulkreset.store.place import place_of
+
+    def told(line: str) -> None:
+        with (folder / "transcript.txt").open("a", encoding="utf-8") as transcript:
+            transcript.write(f"{line}\n")
+        tell(line)
+
+    specs = drill.tenants(DRILL_USERS)
+    with _stand_ins(folder, specs, {}) as url:
+        told(f"Stand-ins for Zoom and Zendesk with {DRILL_USERS:,} users each are up at {url}.")
+        identity = x25519.Identity.generate()
+        _write_secret(folder / "helpdesk.key", f"{identity}\n")
+        (folder / "helpdesk.pub").write_text(f"{identity.to_public()}\n", encoding="utf-8")
+        (folder / "protected.txt").write_text("".join(f"{name}\n" for name in drill.PROTECTED), encoding="utf-8")
+        by_name = {spec["name"]: parse_spec(spec) for spec in specs}
+        _write_config(folder, by_name, drill.accounts(url, by_name))
+        write_key_file(folder / "bulkreset.key")
+        settings = load(folder / "config.toml")
+        start(upgrade(place_of(settings.database, settings.base)))
+        yield drill.Drill(folder, url, told)
+
+
+def say(line: str) -> None:
+    """Show a line of a drill as it happens."""
+    print(line, flush=True)
 
 
 async def _story(settings: "Settings", *, live: bool) -> None:
@@ -97,17 +164,19 @@ def _roster(count: int) -> Iterator["UserLine"]:
 
 
 @contextmanager
-def _stand_ins(folder: Path) -> Iterator[str]:
+def _stand_ins(
+    folder: Path, tenants: list[dict[str, Any]], faults: dict[str, list[dict[str, Any]]]
+) -> Iterator[str]:
     """Run the sandbox as a process of its own and give its address."""
     spec = folder / "sandbox.json"
-    spec.write_text(json.dumps([_zoom(), _zendesk()]), encoding="utf-8")
+    spec.write_text(json.dumps(tenants), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "bulkreset.sandbox", "--spec", str(spec)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
-        start(_post_faults(url))
+        start(_post_faults(url, faults))
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -125,11 +194,11 @@ def _zendesk() -> dict[str, Any]:
     return {"name": "zendesk", "provider": "zendesk", "limit": 700, "generate": {"count": _ZENDESK_USERS}}
 
 
-async def _post_faults(url: str) -> None:
+async def _post_faults(url: str, faults: dict[str, list[dict[str, Any]]]) -> None:
     import aiohttp
 
     async with aiohttp.ClientSession() as session:
-        for tenant, rules in (("zoom", _zoom_faults()), ("zendesk", _zendesk_faults())):
+        for tenant, rules in faults.items():
             async with session.post(f"{url}/_sandbox/tenants/{tenant}/faults", json=rules) as answer:
                 answer.raise_for_status()
 
@@ -169,13 +238,9 @@ def _zendesk_faults() -> list[dict[str, Any]]:
     ]
 
 
-def _write_config(folder: Path, url: str) -> None:
-    from bulkreset.sandbox import parse_spec
-
-    zoom, zendesk = parse_spec(_zoom()), parse_spec(_zendesk())
-    for name, secret in (("zoom.secret", zoom.client_secret), ("zendesk.secret", zendesk.api_token)):
-        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secret)
+def _write_config(folder: Path, tenants: "Mapping[str, TenantSpec]", accounts: str) -> None:
+    _write_secret(folder / "zoom.secret", tenants["zoom"].client_secret)
+    _write_secret(folder / "zendesk.secret", tenants["zendesk"].api_token)
     (folder / "config.toml").write_text(
         f"""[database]
 url = "sqlite:///bulkreset.db"
@@ -185,7 +250,19 @@ key = {{ file = "bulkreset.key" }}
 
 [http]
 total_timeout = 2
+{accounts}""",
+        encoding="utf-8",
+    )
 
+
+def _write_secret(path: Path, secret: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret)
+
+
+def _accounts(url: str, tenants: "Mapping[str, TenantSpec]") -> str:
+    zoom, zendesk = tenants["zoom"], tenants["zendesk"]
+    return f"""
 [accounts.zoom]
 provider = "zoom"
 plan = "business"
@@ -201,6 +278,4 @@ plan = "enterprise"
 email = "{zendesk.email}"
 api_token = {{ file = "zendesk.secret" }}
 api_url = "{url}/zendesk"
-""",
-        encoding="utf-8",
-    )
+"""

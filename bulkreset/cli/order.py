@@ -283,8 +283,9 @@ def _progress() -> Any:
     if not sys.stderr.isatty():
         return None
 
-    def told(listed: int, total: int) -> None:
-        end = "\n" if listed >= total else ""
-        print(f"\rlisting the account: {listed:,} of {total:,} users", end=end, file=sys.stderr, flush=True)
+    def told(listed: int, total: int | None) -> None:
+        of = "" if total is None else f" of {total:,}"
+        end = "\n" if total is not None and listed >= total else ""
+        print(f"\rlisting the account: {listed:,}{of} users", end=end, file=sys.stderr, flush=True)
 
     return told

@@ -226,9 +226,16 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
             await quotas.lock_accounts(conn, [found.account])
         halted = await quotas.halts(conn)
         lifts = found is not None and found.account in halted
-        # A batch that is open at a halted account is waiting too; resuming it is what its operator means.
+        # A batch that is open at a halted account is waiting too; resuming it is what its operator means. One that
+        # has ended stays as it is: it may be the only one left by which the account can be named.
         allowed = {BatchState.PAUSED, BatchState.HALTED} | ({BatchState.OPEN} if lifts else set())
-        await change(conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None)
+        if found is not None and lifts and found.state in (BatchState.DONE, BatchState.CANCELLED):
+            await lock_batch(conn, batch_id)
+            await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind="halt_lifted")
+        else:
+            await change(
+                conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None
+            )
         if found is not None and lifts:
             await quotas.lift(conn, found.account)
 

@@ -5,7 +5,7 @@ skipped where none will be; where the user signs in elsewhere it is released all
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, case, literal, or_, select, update
@@ -40,6 +40,8 @@ _released = or_(
     _first.c.state == TaskState.SUCCEEDED, and_(_first.c.state == TaskState.SKIPPED, _ended.c.elsewhere)
 )
 _now = bindparam("now", type_=UtcDateTime())
+# Before whoever else is due: a user is out of an intruder's hands only when both are done.
+_at_once = literal(datetime(2000, 1, 1, tzinfo=UTC), UtcDateTime())
 
 _RELEASE = (
     update(task)
@@ -56,7 +58,7 @@ _RELEASE = (
     .values(
         state=case((_released, TaskState.PENDING.value), else_=TaskState.SKIPPED.value),
         wave=_first.c.wave,
-        due_at=_now,
+        due_at=_at_once,
         message=case((_released, None), else_=literal(WITHOUT_PASSWORD, Text())),
         finished_at=case((_released, None), else_=_now),
     )
