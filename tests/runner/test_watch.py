@@ -100,3 +100,26 @@ def test_twenty_same_refusals_in_a_row_halt_their_batch_only(watch):
         see(watch, Outcome.UNEXPECTED)
     see(watch, Outcome.OK)
     assert see(watch, Outcome.UNEXPECTED).halt_batch is None
+
+
+def test_more_failures_than_the_share_among_the_last_hundred_stop_a_batch(watch):
+    """Twenty of a hundred may fail at 20 %, the twenty-first stops it; older ones are forgotten."""
+    ended = {"halt_at": 0.2, "total": 5_000}
+    assert [watch.ended(1, failed=True, **ended) for _ in range(20)] == [None] * 20
+    assert watch.ended(2, failed=True, **ended) is None
+    reason = watch.ended(1, failed=True, **ended)
+    assert reason == "21 of the last 21 users failed, more than 20% of 100"
+    for _ in range(20):  # after a resume it is counted anew
+        assert watch.ended(1, failed=True, **ended) is None
+    for _ in range(100):
+        assert watch.ended(1, failed=False, **ended) is None
+    assert [watch.ended(1, failed=True, **ended) for _ in range(20)] == [None] * 20
+
+
+def test_a_small_batch_is_measured_by_its_own_size(watch):
+    """Of ten users at 20 % two may fail; the third stops it."""
+    ended = {"halt_at": 0.2, "total": 10}
+    assert watch.ended(1, failed=True, **ended) is None
+    assert watch.ended(1, failed=False, **ended) is None
+    assert watch.ended(1, failed=True, **ended) is None
+    assert watch.ended(1, failed=True, **ended) == "3 of the last 4 users failed, more than 20% of 10"
