@@ -20,7 +20,7 @@ PROMISES = {
 
 
 def test_an_org_wide_reset_from_the_first_listing_to_the_close(tmp_path):
-    """List, protect, rehearse, approve, an outage, a pause, revoke, escrow, halt, cancel, close: all of it holds."""
+    """List, rehearse, approve, an outage, a pause, revoke, escrow, a halt, cancel, close: all of it holds."""
     assert DRILL_USERS == 5_000
     lines = []
     with drilling(tmp_path, lines.append) as drill:
