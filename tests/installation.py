@@ -1,6 +1,7 @@
 """A folder with a configuration, a key and a database, as `bulkreset init` makes it, for an in-process run."""
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -108,10 +109,25 @@ class Installation:
         )
 
     async def order(
-        self, account, users=(), *, excluded=(), not_before=None, incident="INC-1", preflight=False, **more
+        self,
+        account,
+        users=(),
+        *,
+        excluded=(),
+        not_before=None,
+        incident="INC-1",
+        preflight=None,
+        listed=False,
+        dry_run=False,
+        **more,
     ):
-        """Order a batch, by default without looking at its users before; return what `batch create` reports."""
+        """Order a batch, by default without a look at its users where that may be; return what was reported.
+
+        `listed` is for an order that takes its users from the account itself.
+        """
         settings = load(self.config)
+        if preflight is None:
+            preflight = settings.account(account).provider == "zendesk"
         store = await open_store(settings.database, settings.base)
         lines = [user_line(text, n, "users") for n, text in enumerate(users, 1)]
         out = [user_line(text, n, "excluded") for n, text in enumerate(excluded, 1)]
@@ -123,8 +139,9 @@ class Installation:
                     way,
                     master_key(settings),
                     Order(account, incident, "a test", "tester", not_before, preflight=preflight, **more),
-                    users=chunks(lines),
+                    users=None if listed else chunks(lines),
                     excluded=chunks(out),
+                    dry_run=dry_run,
                 )
         finally:
             await store.close()
@@ -178,10 +195,7 @@ class Installation:
         return ask(self.database_url, self.folder, sql, *parameters)
 
     def _table(self, name, keys, *lines):
-        def value(item):
-            return f'"{item}"' if isinstance(item, str) else str(item)
-
-        return "\n".join([f"[accounts.{name}]", *(f"{k} = {value(v)}" for k, v in keys.items()), *lines])
+        return "\n".join([f"[accounts.{name}]", *(f"{k} = {_toml(v)}" for k, v in keys.items()), *lines])
 
     def _secret(self, name, text):
         path = self.folder / name
@@ -189,17 +203,22 @@ class Installation:
         path.write_text(text)
 
 
+def _toml(value):
+    """Write a value as TOML: JSON but for tables."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
 def check_books(installation, tenant):
     """Hold the database against the sandbox's own record: every call audited, counts that add up.
 
-    Works on a `Tenant` of an in-process sandbox. Returns the tasks by user reference.
+    Works on a `Tenant` of an in-process sandbox. Returns the tasks that set a password by user reference.
     """
-    rows = installation.query("SELECT id, user_ref, state, outcome, attempt, sealed FROM task")
+    rows = installation.query("SELECT id, user_ref, state, outcome, attempt, sealed, action FROM task")
     attempts = set(installation.query("SELECT task_id, n FROM attempt"))
     seen = Counter()
-    for call in tenant.log.calls:
-        if call.method not in {"PUT", "POST"} or not call.path.endswith("/password"):
-            continue
+    for call in writes(tenant):
         _, task_id, n = map(int, call.request_id.split("-"))
         seen[task_id, n] += 1
         assert (task_id, n) in attempts, f"call {call.request_id} has no attempt"
@@ -208,5 +227,21 @@ def check_books(installation, tenant):
         if row[2] not in ("pending", "running"):
             assert row[5] is None, "a final task still holds a sealed password"
     total = installation.query("SELECT sum(total) FROM batch")[0][0]
-    assert len(rows) == total
-    return {row[1]: row for row in rows}
+    first = [row for row in rows if row[6] == "set_password"]
+    assert len(first) == total
+    return {row[1]: row for row in first}
+
+
+def writes(tenant):
+    """Return the calls that changed anything, in the order of their arrival: all but logins and reads."""
+    return [call for call in tenant.log.calls if call.method != "GET" and "/oauth/" not in call.path]
+
+
+def resets(tenant):
+    """Return the calls that set a password, in the order of their arrival."""
+    return [call for call in writes(tenant) if call.path.endswith("/password")]
+
+
+def revocations(tenant):
+    """Return the calls that ended sessions, in the order of their arrival."""
+    return [call for call in writes(tenant) if call.method == "DELETE"]

@@ -47,13 +47,19 @@ class Host:
                 self._settings,
                 self._transport,
                 master_key(self._settings),
-                Order(account, incident, "a storm", WHO),
+                self._as_ordered(account, incident),
                 users=chunks(users),
                 excluded=chunks(()),
             )
             return placed.id
 
         return await self._insist(act)
+
+    def _as_ordered(self, account, incident):
+        # Zoom's own refusals of admins and of people who are not here yet are part of the storm; without a look at
+        # the account nobody knows of them before. Zendesk's orders need that look.
+        looks = self._settings.account(account).provider == "zendesk"
+        return Order(account, incident, "a storm", WHO, preflight=looks)
 
     async def pause(self, batch_id):
         """Pause a batch; False where it cannot be paused any more."""

@@ -71,7 +71,8 @@ def test_nobody_left_is_refused(folder, zoom):
         refused(
             folder.run(*folder.order("zoom", "users.txt"), "--exclude", "users.txt"), "all 2 users", "excluded"
         )
-    assert zoom.log.total == 0
+    # Who is excluded is known for certain only when the account was listed, which ties ids to addresses.
+    assert {call.method for call in zoom.log.calls if "/oauth/" not in call.path} == {"GET"}
 
 
 def test_a_zendesk_id_is_a_number(folder, zendesk):
@@ -397,6 +398,7 @@ def test_the_forms_that_spreadsheets_write_are_read(folder, zoom, case):
     """Byte order mark, line ends, delimiters and quotes make no difference to the roster and its hash."""
     folder.write("users.csv", ACCEPTED[case])
     plain = folder.create("zoom", ["a@example.com", "b@example.com"])
+    assert folder.run("batch", "cancel", "1").code == 0  # who is open in one batch is skipped in the next
     ended = folder.run(*folder.order("zoom", "users.csv"), "--json")
     assert (ended.code, ended.err) == (0, "")
     assert ended.json == plain | {"id": 2, "estimate_s": ended.json["estimate_s"]}

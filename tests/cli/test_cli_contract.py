@@ -22,9 +22,13 @@ OPTIONS = {
     "key new": ["FILE"],
     "key show": ["--json"],
     "key rotate": ["--json"],
-    "batch": ["create", "list", "show", "pause", "resume", "cancel", "retry"],
+    "batch": ["create", "list", "show", "pause", "resume", "cancel", "retry", "approve", "trail", "close"],
     "batch create": [
         *["--account", "--users", "--incident", "--reason", "--exclude", "--not-before", "--json"],
+        *["--all-users", "--role", "--status", "--domain", "--group", "--created-before", "--last-login-after"],
+        *["--include-admins", "--skip-if-reset-since", "--check-logins", "--first", "--canary"],
+        *["--hold-after-canary", "--ramp", "--halt-at", "--revoke-sessions", "--escrow-to", "--escrow-days"],
+        *["--emergency", "--dry-run"],
     ],
     "batch list": ["--json"],
     "batch show": ["--json", "ID"],
@@ -32,7 +36,11 @@ OPTIONS = {
     "batch resume": ["--json", "ID"],
     "batch cancel": ["--json", "ID"],
     "batch retry": ["--json", "ID", "--outcome"],
-    "run": ["--once", "--account", "--json"],
+    "batch approve": ["--roster", "--json", "ID"],
+    "batch trail": ["--json", "ID"],
+    "batch close": ["--top-up", "--json", "ID"],
+    "escrow": ["list", "export", "open", "purge"],
+    "run": ["--once", "--account", "--dry-run", "--json"],
     "report": ["--format", "table", "csv", "json", "--state", "--output", "ID"],
     "sandbox": ["--port", "--plan"],
     "demo": [],
@@ -42,6 +50,16 @@ BATCH = {"id", "account", "state", "total", "counts", "outcomes"}
 FULL = BATCH | {
     *{"incident", "reason", "requester", "created_at", "not_before", "started_at", "finished_at"},
     *{"state_reason", "excluded", "duplicates", "roster_sha256"},
+    *{"options", "options_sha256", "approvals_needed", "sessions", "closed_at"},
+}
+ORDERED_OPTIONS = {
+    *{"revoke_sessions", "escrow_to", "escrow_days", "canary", "hold_after_canary", "ramp_s", "halt_at"},
+    *{"include_admins", "emergency", "listing", "sends_sha256"},
+}
+PLACED = {
+    *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
+    *{"sends", "calls", "skipped", "would_halt", "daily_limit", "daily_limit_in_s", "listed", "undecided"},
+    *{"first", "canaries", "approvals_needed", "options_sha256"},
 }
 ATTEMPT = {"n", "sent_at", "closed_at", "http_status", "code", "message", "outcome", "latency_ms"}
 TASK = {"user", "action", "state", "outcome", "attempts"}
@@ -183,12 +201,19 @@ class TestCheck:
 
 class TestJson:
     def test_an_order_says_what_it_froze(self, folder, zoom):
-        """`batch create --json` is one object with the seven keys of the contract."""
+        """`batch create --json` is one object with the keys of the contract, which a dry run has too."""
         placed = folder.create("zoom", emails(1, 2, 2, 3))
-        assert set(placed) == {
-            *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
-        }
+        assert set(placed) == PLACED
         assert (placed["id"], placed["account"], placed["total"], placed["duplicates"]) == (1, "zoom", 3, 1)
+        assert (placed["sends"], placed["calls"], placed["listed"], placed["skipped"]) == (3, 3, 20, {})
+        shown = folder.run("batch", "show", "1", "--json").json
+        assert (shown["roster_sha256"], shown["options_sha256"]) == (
+            placed["roster_sha256"],
+            placed["options_sha256"],
+        )
+        assert folder.run("batch", "cancel", "1").code == 0
+        rehearsed = folder.create("zoom", emails(1, 2, 2, 3), "--dry-run")
+        assert rehearsed == placed | {"id": None, "estimate_s": rehearsed["estimate_s"]}
 
     def test_a_batch_has_the_same_keys_everywhere(self, folder, zoom):
         """list, show, pause, resume, cancel and retry show a batch alike; list is an array."""
@@ -205,7 +230,8 @@ class TestJson:
         assert isinstance(listed, list)
         for batch in (retried, cancelled, *listed):
             assert set(batch) == FULL
-            assert set(batch["counts"]) == STATES
+            assert set(batch["counts"]) == set(batch["sessions"]) == STATES
+            assert set(batch["options"]) == ORDERED_OPTIONS
             assert sum(batch["counts"].values()) == batch["total"] == 3
         assert (listed[0]["incident"], listed[0]["reason"]) == ("INC-1", "a drill")
         assert listed[0]["requester"]
@@ -268,10 +294,12 @@ class TestExitCodes:
         """A 403 halts the account at once; the batch waits until it is resumed, which lifts the halt."""
         tenant = stand_ins.add("zendesk", "zendesk", password_setting=False)
         folder.create("zendesk", [user.id for user in tenant.users])
+        folder.configure(zendesk="requests_per_minute = 600")  # so slow that the first is answered long before
         ended = folder.run("run", "--once", "--json")
         assert ended.code == 4
         assert ended.json["batches"][0]["counts"]["failed"] == 0
         assert len(writes(tenant)) < 20
+        folder.configure()
         stand_ins.add("zendesk", "zendesk")
         assert folder.run("batch", "resume", "1").code == 0
         assert folder.run("run", "--once").code == 0

@@ -17,6 +17,11 @@ def addresses(count, provider="zoom"):
     return [generated_user(provider, n).email for n in range(1, count + 1)]
 
 
+def codes(installation):
+    """Return why users were skipped, and how many for each reason."""
+    return set(installation.query("SELECT code, count(*) FROM task WHERE state = 'skipped' GROUP BY code"))
+
+
 def outcome_of(installation, user):
     return installation.query("SELECT state, outcome FROM task WHERE user_ref = ?", user)[0]
 
@@ -74,14 +79,32 @@ KINDS = {"admin": 2, "owner": 1, "sso": 2, "pending": 1, "missing": 1}
 
 
 async def test_users_that_cannot_be_reset_are_skipped_with_the_reason(zoom, installation):
-    """Admins, SSO users and pending ones are skipped; a missing one fails; the rest succeed."""
-    zoom(40, generate={"count": 40, "kinds": KINDS})
+    """Nobody looked before: Zoom's answers skip admins, SSO users and pending ones; a missing one fails."""
+    tenant = zoom(40, generate={"count": 40, "kinds": KINDS})
     placed = await installation.order("zoom", addresses(40))
     await installation.run()
     batch = await installation.batch(placed.id)
-    assert batch.outcomes == {"ok": 33, "not_resettable": 6, "user_not_found": 1}
+    # The owner is whom the app works as, which is known without a look at anybody else.
+    assert batch.outcomes == {"ok": 33, "not_resettable": 5, "user_not_found": 1}
+    assert codes(installation) == {("1117", 2), ("1120", 1), ("1123", 2), ("self", 1)}
     assert batch.counts["skipped"] == 6
     assert batch.counts["failed"] == 1
+    assert sum(call.method == "PUT" for call in tenant.log.calls) == 39
+
+
+async def test_the_preflight_skips_them_before_anything_is_sent(zoom, installation):
+    """What the listing shows is not asked of Zoom again: only those it cannot know are called and refused."""
+    tenant = zoom(40, generate={"count": 40, "kinds": KINDS})
+    placed = await installation.order("zoom", addresses(40), preflight=True)
+    assert placed.skipped == {"admin": 2, "pending_invitation": 1, "self": 1}
+    await installation.run()
+    batch = await installation.batch(placed.id)
+    assert batch.outcomes == {"ok": 33, "not_resettable": 2, "user_not_found": 1}
+    assert codes(installation) == {("admin", 2), ("pending_invitation", 1), ("1123", 2), ("self", 1)}
+    assert (batch.counts["skipped"], batch.counts["failed"]) == (6, 1)
+    called = {call.ref for call in tenant.log.calls if call.method == "PUT"}
+    assert len(called) == 36
+    assert not called & {user.email for user in tenant.users if user.kind in ("admin", "owner", "pending")}
 
 
 async def test_a_write_that_landed_unseen_is_confirmed_with_the_same_password(zoom, installation):
