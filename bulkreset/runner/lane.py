@@ -297,7 +297,7 @@ class Lane:
                 continue
             claim, _ = self._buffer.popleft()
             self._top_up()
-            call = asyncio.create_task(self._send(claim))
+            call = asyncio.create_task(self._send(claim, self._drops))
             self._in_flight.add(call)
             call.add_done_callback(self._landed)
 
@@ -329,8 +329,11 @@ class Lane:
             # Its attempt stays open and is rescued as unknown; nothing is guessed.
             logger().error("a result was not understood", account=self.quota.account, exc_info=error)
 
-    async def _send(self, claim: Claim) -> None:
-        """Send one call, once, and hand its result on."""
+    async def _send(self, claim: Claim, drops: int) -> None:
+        """Send one call, once, and hand its result on; `drops` is how often the buffer had been emptied."""
+        if drops != self._drops:  # an answer came between the buffer and here, and stopped what had not left
+            self._release([claim], "it was stopped on its way out")
+            return
         auth = self.provider.auth
         generation, login = auth.generation, self._login
         if (call := self._call(claim)) is None:
