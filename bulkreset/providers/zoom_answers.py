@@ -109,7 +109,7 @@ def _password_ruling(status: int, told: Told, now: datetime) -> Ruling | None:
     if code == 300 and _TOO_MANY.fullmatch(message):
         return Ruling(Outcome.TOO_MANY_CHANGES, None, now + timedelta(hours=24))
     outcome = _OF_PASSWORDS.get(code)
-    return Ruling(outcome) if outcome is not None else None
+    return Ruling(outcome, elsewhere=code == _SIGNS_IN_ELSEWHERE) if outcome is not None else None
 
 
 def _code_ruling(status: int, told: Told) -> Ruling:
@@ -119,7 +119,7 @@ def _code_ruling(status: int, told: Told) -> Ruling:
         return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user")
     if code == 200 and _NO_PERMISSION.match(plain(told.message)):
         return Ruling(Outcome.FORBIDDEN)
-    return Ruling(_BY_CODE.get(code, Outcome.UNEXPECTED), elsewhere=code == _SIGNS_IN_ELSEWHERE)
+    return Ruling(_BY_CODE.get(code, Outcome.UNEXPECTED))
 
 
 def _code(told: Told) -> int:

@@ -100,6 +100,13 @@ def test_every_documented_answer_has_its_outcome(zoom, status, code, message, ou
     assert verdict.http_status == status
 
 
+@pytest.mark.parametrize("code", [1117, 1120, 1123, 1124, 1001])
+def test_only_1123_says_that_there_are_sessions_without_a_password(zoom, code):
+    """Whoever signs in elsewhere has no password and may have sessions; of an admin or a guest it says nothing."""
+    verdict = zoom.classify(Answer(400, {}, said(code, "some words")), now=NOW)
+    assert verdict.elsewhere == (code == 1123)
+
+
 def test_success_is_a_204(zoom):
     """A 204 is the one success; its tracking id is kept."""
     assert zoom.classify(Answer(204, {}, b""), now=NOW) == Verdict(Outcome.OK, 204)
