@@ -11,14 +11,20 @@ from bulkreset.cli.context import guard, master_key, transport
 from bulkreset.config import load
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.orders_by_sql import OrdersBySql
-from bulkreset.intake.users_file import user_line
+from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.passwords.keyfile import write_key_file
-from bulkreset.providers.http import WriteTransport
+from bulkreset.providers.http import ReadTransport, WriteTransport
 from bulkreset.runner.worker import Worker
+from bulkreset.sandbox import generated_user
 from bulkreset.store import batches
 from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
+
+
+def addresses(count, provider="zoom"):
+    """Return the addresses of the first users that a sandbox generates."""
+    return [generated_user(provider, n).email for n in range(1, count + 1)]
 
 
 async def calls_reach(tenant, count):
@@ -129,15 +135,17 @@ class Installation:
         if preflight is None:
             preflight = settings.account(account).provider == "zendesk"
         store = await open_store(settings.database, settings.base)
-        lines = [user_line(text, n, "users") for n, text in enumerate(users, 1)]
+        lines = [
+            user if isinstance(user, UserLine) else user_line(user, n, "users") for n, user in enumerate(users, 1)
+        ]
         out = [user_line(text, n, "excluded") for n, text in enumerate(excluded, 1)]
         try:
-            async with transport(WriteTransport, settings) as way:
+            async with transport(ReadTransport, settings) as way:
                 return await place(
                     store,
                     settings,
                     way,
-                    master_key(settings),
+                    None if dry_run else master_key(settings),
                     Order(account, incident, "a test", "tester", not_before, preflight=preflight, **more),
                     users=None if listed else chunks(lines),
                     excluded=chunks(out),
@@ -146,7 +154,11 @@ class Installation:
         finally:
             await store.close()
 
-    async def run(self, *, once=True, accounts=(), meanwhile=None, keyring=None):
+    async def steer(self, act, batch_id, *arguments):
+        """Do this to a batch, as another host would: `batches.pause`, `control.approve` and the like."""
+        return await self.with_store(lambda store: act(store, batch_id, *(arguments or ("tester",))))
+
+    async def run(self, *, once=True, accounts=(), meanwhile=None):
         """Run a worker in this process to its end; `meanwhile` is a coroutine function given the worker."""
         settings = load(self.config)
         store = await open_store(settings.database, settings.base)

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from installation import Installation
 
-from bulkreset.sandbox import Sandbox
+from bulkreset.sandbox import Sandbox, parse_rule
 
 
 @pytest.fixture
@@ -17,3 +17,29 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 def installation(tmp_path, sandbox, monkeypatch) -> Installation:
     return Installation(tmp_path, sandbox.url)
+
+
+@pytest.fixture
+def zoom(sandbox, installation):
+    def make(count=40, faults=(), account=None, **spec):
+        """Add a tenant and an account at it."""
+        spec = spec if "users" in spec else {"generate": {"count": count}, **spec}
+        tenant = sandbox.add({"name": "zoom", "provider": "zoom", **spec})
+        tenant.faults.add([parse_rule(rule) for rule in faults])
+        installation.zoom("zoom", **{"requests_per_second": 1000, **(account or {})})
+        return tenant
+
+    return make
+
+
+@pytest.fixture
+def zendesk(sandbox, installation):
+    def make(count=40, faults=(), account=None, **spec):
+        """Add a tenant and an account at it."""
+        spec = spec if "users" in spec else {"generate": {"count": count}, **spec}
+        tenant = sandbox.add({"name": "zendesk", "provider": "zendesk", **spec})
+        tenant.faults.add([parse_rule(rule) for rule in faults])
+        installation.zendesk("zendesk", **{"requests_per_minute": 60_000, **(account or {})})
+        return tenant
+
+    return make

@@ -6,15 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from installation import calls_reach, check_books
+from installation import addresses, calls_reach, check_books
 
 from bulkreset.errors import ProviderRefused, UsageError
-from bulkreset.sandbox import generated_user, parse_rule
 from bulkreset.store import batches, claims, results
-
-
-def addresses(count, provider="zoom"):
-    return [generated_user(provider, n).email for n in range(1, count + 1)]
 
 
 def codes(installation):
@@ -24,28 +19,6 @@ def codes(installation):
 
 def outcome_of(installation, user):
     return installation.query("SELECT state, outcome FROM task WHERE user_ref = ?", user)[0]
-
-
-@pytest.fixture
-def zoom(sandbox, installation):
-    def make(count=40, faults=(), account=None, **spec):
-        tenant = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": count}, **spec})
-        tenant.faults.add([parse_rule(rule) for rule in faults])
-        installation.zoom("zoom", **(account or {"requests_per_second": 1000}))
-        return tenant
-
-    return make
-
-
-@pytest.fixture
-def zendesk(sandbox, installation):
-    def make(count=40, faults=(), account=None, **spec):
-        tenant = sandbox.add({"name": "zendesk", "provider": "zendesk", "generate": {"count": count}, **spec})
-        tenant.faults.add([parse_rule(rule) for rule in faults])
-        installation.zendesk("zendesk", **(account or {"requests_per_minute": 60_000}))
-        return tenant
-
-    return make
 
 
 async def test_every_user_of_a_zoom_roster_gets_a_new_password(zoom, installation):

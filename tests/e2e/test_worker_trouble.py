@@ -6,20 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from installation import calls_reach
+from installation import addresses, calls_reach
 
 from bulkreset.errors import KeyMismatch, ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import STRONGEST
 from bulkreset.runner.lane import Lane
-from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, generated_user, parse_rule
+from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule
 from bulkreset.store import batches, claims, results
 
 IMPOSSIBLE = replace(STRONGEST, min_length=100, max_length=100)
-
-
-def addresses(count, provider="zoom"):
-    return [generated_user(provider, n).email for n in range(1, count + 1)]
 
 
 def order_by_sql(installation, account, *users):
