@@ -8,6 +8,7 @@ from installation import addresses, calls_reach, check_books, resets, revocation
 from losing import lose_a_worker
 
 from bulkreset.options import Options
+from bulkreset.sandbox import parse_rule
 from bulkreset.store import batches
 
 SESSIONS = Options(revoke_sessions=True, halt_at=1.0)
@@ -69,7 +70,7 @@ async def test_only_those_with_a_new_password_are_signed_out(zoom, installation)
     kinds = {"sso": 2, "google": 1, "missing": 2, "admin": 1}
     tenant = zoom(30, generate={"count": 30, "kinds": kinds})
     failing = addresses(30)[10:13]
-    tenant.faults.add([_answer(failing)])
+    tenant.faults.add([parse_rule({"kind": "answer", "status": 400, "body": ODD, "users": failing})])
     placed = await installation.order("zoom", addresses(30), options=SESSIONS)
     await installation.run()
     check_books(installation, tenant)
@@ -99,12 +100,6 @@ async def test_single_sign_on_that_is_known_before_costs_no_call(zoom, installat
     assert {(user.kind, user.applied, user.sessions) for user in tenant.users} == {
         *{("sso", 0, 0), ("google", 0, 1), ("normal", 1, 0)}
     }
-
-
-def _answer(users):
-    from bulkreset.sandbox import parse_rule
-
-    return parse_rule({"kind": "answer", "status": 400, "body": ODD, "users": users})
 
 
 @pytest.mark.parametrize(
