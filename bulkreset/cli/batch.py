@@ -6,7 +6,7 @@ import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start
 from bulkreset.cli.order import create
-from bulkreset.cli.words import duration, standing
+from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +203,7 @@ def _with_store(context: typer.Context, work: Any) -> Any:
 def _show(batch: "Batch", *, as_json: bool) -> None:
     import json
 
-    from bulkreset.report.render import batch_full
+    from bulkreset.report.render import batch_full, standing
 
     if as_json:
         print(json.dumps(batch_full(batch), indent=2, ensure_ascii=False))
@@ -248,6 +248,8 @@ def _ordered_so(batch: "Batch") -> "Iterator[str]":
 def _table(found: list["Batch"]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from bulkreset.report.render import standing
 
     table = Table(box=None, header_style="bold")
     for name in ("id", "account", "state", "incident", "created (UTC)"):

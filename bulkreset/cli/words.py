@@ -1,9 +1,4 @@
-"""How commands say things: spans of time, the standing of a batch."""
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from bulkreset.store.batches import Batch
+"""How commands say things."""
 
 
 def duration(seconds: float) -> str:
@@ -14,9 +9,3 @@ def duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     said = [f"{n} {unit}" for n, unit in parts if n]
     return " ".join(said[:2])
-
-
-def standing(batch: "Batch") -> str:
-    """Say a batch's state, and of one that has ended whether it was held against the account once more."""
-    ended = batch.state in ("done", "cancelled") and batch.closed_at is None
-    return f"{batch.state}, not closed" if ended else str(batch.state)

@@ -70,6 +70,12 @@ def batch_full(batch: Batch) -> dict[str, Any]:
     }
 
 
+def standing(batch: Batch) -> str:
+    """Say a batch's state, and of one that has ended whether it was held against the account once more."""
+    ended = batch.state in ("done", "cancelled") and batch.closed_at is None
+    return f"{batch.state}, not closed" if ended else str(batch.state)
+
+
 async def as_json(
     out: TextIO, batch: Batch, head: str, lines: AsyncIterator[TaskLine], alive: Alive | None = None
 ) -> None:
@@ -133,7 +139,7 @@ async def as_table(
     two = batch.options.revoke_sessions
     widths = _WIDTHS_OF_TWO if two else _WIDTHS
     room = _MESSAGE_WIDTH if width is None else max(20, width - sum(widths.values()) - 2 * len(widths))
-    write(f"batch {batch.id} · {batch.account} · {batch.state}{_because(batch)}\n")
+    write(f"batch {batch.id} · {batch.account} · {standing(batch)}{_because(batch)}\n")
     write(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
     write(" · ".join(f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in times if at is not None) + "\n")
