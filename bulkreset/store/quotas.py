@@ -192,13 +192,18 @@ async def halts(conn: AsyncConnection) -> dict[str, str]:
 
 async def _ensure(conn: AsyncConnection, which: Quota, now: datetime) -> None:
     """Make a quota's row where it is missing; a halted account is halted under a label that comes later too."""
-    others = select(quota.c.halted_reason).where(quota.c.account == which.account).order_by(quota.c.label)
-    reasons = (await conn.execute(others.with_for_update())).scalars()  # held, so that no halt comes in between
-    halted_reason = next((reason for reason in reasons if reason is not None), None)
-    values = {"interval": 0, "tat": now, "halted_reason": halted_reason}
-    values |= {"account": which.account, "label": which.label}
+    values = {"account": which.account, "label": which.label, "interval": 0, "tat": now}
     insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    await conn.execute(insert(quota).values(values).on_conflict_do_nothing())
+    made = await conn.execute(insert(quota).values(values).on_conflict_do_nothing())
+    if made.rowcount == 1:
+        # Held first, and read in a statement of its own: a halt comes before this row or finds it.
+        await lock_accounts(conn, [which.account])
+        if (reason := (await halts(conn)).get(which.account)) is not None:
+            await conn.execute(
+                update(quota)
+                .where(quota.c.account == which.account, quota.c.label == which.label)
+                .values(halted_reason=reason)
+            )
 
 
 def _used_today(row: Row[Any], now: datetime) -> int:
