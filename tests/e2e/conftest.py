@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from installation import Installation
 
+from bulkreset.runner import decide
 from bulkreset.sandbox import Sandbox, parse_rule
 
 
@@ -43,3 +44,9 @@ def zendesk(sandbox, installation):
         return tenant
 
     return make
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let tasks that go back after a failure fall due soon: how long they wait is tested elsewhere."""
+    monkeypatch.setattr(decide, "_BACKOFF_FIRST_S", 0.1)

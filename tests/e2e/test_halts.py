@@ -41,12 +41,12 @@ def after_the_first_403(monkeypatch):
 async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_the_first_403, on):
     """Whichever label it comes under, nothing leaves after it at either; resume finishes both."""
     tenant = zoom(
-        80,
-        account={"requests_per_second": 100, "plan": "business"},
+        40,
+        account={"requests_per_second": 60, "plan": "business"},
         latency_ms=50,
-        faults=[{"kind": "403", "times": 1, "on": on, "users": [addresses(20)[19]]}],
+        faults=[{"kind": "403", "times": 1, "on": on, "users": [addresses(20)[1]]}],
     )
-    placed = await installation.order("zoom", addresses(80), options=SESSIONS)
+    placed = await installation.order("zoom", addresses(40), options=SESSIONS)
     await installation.run()
     assert after_the_first_403["refused"] == 1
     assert after_the_first_403["in_flight"] > 0
@@ -54,7 +54,7 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     refused = next(call.seq for call in tenant.log.calls if call.status == 403)
     later = [call for call in writes(tenant) if call.seq > refused]
     assert len(later) <= after_the_first_403["in_flight"]
-    assert len(writes(tenant)) < 120
+    assert len(writes(tenant)) < 60
     reasons = installation.query("SELECT label, halted_reason FROM quota ORDER BY label")
     assert [label for label, _ in reasons] == ["light", "medium"]
     assert all("the provider refuses these credentials: HTTP 403" in reason for _, reason in reasons)
@@ -62,11 +62,12 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     await installation.run()
     assert len(writes(tenant)) == sent, "a worker that starts at a halted account calls it"
 
+    installation.zoom("zoom", requests_per_second=1000, plan="business")
     await installation.steer(batches.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
-    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 80}, 80)
+    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 40}, 40)
     assert {(user.applied, user.sessions) for user in tenant.users} == {(1, 0)}
 
 
@@ -100,6 +101,7 @@ async def test_too_large_a_share_of_failures_halts_the_batch_and_says_so(zoom, i
     assert installation.query("SELECT DISTINCT halted_reason FROM quota") == [(None,)]
 
     tenant.faults.clear()
+    installation.zoom("zoom", requests_per_second=1000)
     await installation.steer(batches.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
@@ -143,6 +145,7 @@ async def test_zendesks_setting_that_is_off_stops_an_order_from_going_further(ze
     assert 1 <= sum(call.status == 403 for call in resets(tenant)) <= 5
     assert (await installation.batch(placed.id)).left > 0
     tenant.change(replace(tenant.spec, password_setting=True))
+    installation.zendesk("zendesk", requests_per_minute=60_000)
     await installation.steer(batches.resume, placed.id)
     await installation.run()
     batch = await installation.batch(placed.id)

@@ -88,9 +88,7 @@ async def test_a_list_that_changes_in_the_middle_of_a_run_counts_at_once(zoom, i
     assert (await installation.batch(placed.id)).outcomes == {"ok": 38, "not_resettable": 2}
 
 
-@pytest.mark.parametrize(
-    "content", [None, b"", b"\xff\xfe\x00", b"name\nada\n"], ids=["gone", "empty", "no text", "no user"]
-)
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"], ids=["gone", "no text"])
 async def test_a_list_that_cannot_be_read_halts_the_account(zoom, installation, protect, content):
     """Nobody is known to be unprotected then: nothing is sent, the halt names the file, and resume goes on."""
     protect("somebody@elsewhere.example")

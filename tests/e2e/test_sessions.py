@@ -33,16 +33,16 @@ def actions_of(installation, label):
 
 async def test_zooms_two_labels_are_kept_side_by_side(zoom, installation):
     """Passwords go under Medium and sessions under Light, each at a limit that refuses one call too many."""
-    tenant = zoom(70, limit=40, light_limit=30, account={"requests_per_second": 40, "plan": "pro"})
-    placed = await installation.order("zoom", addresses(70), options=SESSIONS)
+    tenant = zoom(45, limit=35, light_limit=30, account={"requests_per_second": 35, "plan": "pro"})
+    placed = await installation.order("zoom", addresses(45), options=SESSIONS)
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
-    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 70}, 70)
+    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 45}, 45)
     assert [(gate.label, gate.refused) for gate in tenant.gates.values()] == [("Medium", 0), ("Light", 0)]
-    assert actions_of(installation, "medium") == [("set_password", 70)]
-    assert actions_of(installation, "light") == [("revoke_sessions", 70)]
-    assert spaced(installation, "medium") >= timedelta(seconds=1) / 40
+    assert actions_of(installation, "medium") == [("set_password", 45)]
+    assert actions_of(installation, "light") == [("revoke_sessions", 45)]
+    assert spaced(installation, "medium") >= timedelta(seconds=1) / 35
     assert spaced(installation, "light") >= timedelta(seconds=1) / 30
     assert {(user.applied, user.revoked, user.sessions) for user in tenant.users} == {(1, 1, 0)}
     # Nobody is signed out before the new password stands: they would sign in with the old one again.
@@ -102,27 +102,27 @@ async def test_single_sign_on_that_is_known_before_costs_no_call(zoom, installat
     }
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "5xx", "times": 3},
-        {"kind": "429", "times": 1, "retry_after": 1},
-        {"kind": "apply_drop", "times": 3},
-        {"kind": "401", "times": 1},
-    ],
-    ids=lambda fault: fault["kind"],
+FAULTS = (
+    *({"kind": "5xx"}, {"kind": "429", "retry_after": 1}, {"kind": "apply_drop"}, {"kind": "401"}),
+    *({"kind": "reset"}, {"kind": "malformed_error"}),
 )
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("provider", ["zoom", "zendesk"])
-async def test_a_fault_while_sessions_are_ended_is_retried(provider, request, installation, fault):
-    """No password is sent again for it, and in the end everybody is signed out."""
-    tenant = request.getfixturevalue(provider)(20, faults=[{**fault, "on": "revocations"}])
-    placed = await installation.order(provider, addresses(20, provider), options=SESSIONS)
+async def test_a_fault_while_sessions_are_ended_is_retried(provider, request, installation):
+    """No password is sent again for any of them, and in the end everybody is signed out."""
+    users = addresses(20, provider)
+    faults = [{**fault, "on": "revocations", "times": 1, "users": [users[n]]} for n, fault in enumerate(FAULTS)]
+    tenant = request.getfixturevalue(provider)(20, faults=faults)
+    placed = await installation.order(provider, users, options=SESSIONS)
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 20}, 20)
     assert {(user.applied, user.sessions) for user in tenant.users} == {(1, 0)}
-    assert sum(call.fault == fault["kind"] for call in revocations(tenant)) == fault["times"]
+    met = {call.fault for call in revocations(tenant) if call.fault}
+    assert met == {fault["kind"] for fault in FAULTS}
     assert len(resets(tenant)) == 20
 
 
@@ -138,48 +138,49 @@ async def test_sessions_that_cannot_be_ended_leave_the_password_as_it_is(zoom, i
     assert [user.sessions for user in tenant.users] == [1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("provider", ["zoom", "zendesk"])
-async def test_a_stop_in_the_middle_loses_no_session(provider, request, installation):
+async def test_a_stop_in_the_middle_loses_no_session(zoom, installation):
     """Stopped between passwords and sessions, and started again: each user has one of each, once."""
-    rate = {"requests_per_second": 100} if provider == "zoom" else {"requests_per_minute": 6_000}
-    tenant = request.getfixturevalue(provider)(60, account=rate, latency_ms=20)
+    tenant = zoom(40, account={"requests_per_second": 100}, latency_ms=20)
 
     async def stop(worker):
-        await calls_reach(tenant, tenant.log.total + 40)
+        await calls_reach(tenant, tenant.log.total + 25)
         worker.stop()
 
-    placed = await installation.order(provider, addresses(60, provider), options=SESSIONS)
+    placed = await installation.order("zoom", addresses(40), options=SESSIONS)
     await installation.run(once=False, meanwhile=stop)
     assert (await installation.batch(placed.id)).left > 0
     assert installation.query("SELECT count(*) FROM task WHERE state = 'running'") == [(0,)]
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
-    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 60}, 60)
+    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 40}, 40)
     assert {(user.applied, user.revoked, user.sessions) for user in tenant.users} == {(1, 1, 0)}
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_lost_worker_loses_no_session(zoom, installation, monkeypatch):
     """Lost before it could record anything, its passwords are confirmed by the next, and sessions end after it."""
     tenant = zoom(20)
     placed = await installation.order("zoom", addresses(20), options=SESSIONS)
     await lose_a_worker(installation, tenant, monkeypatch, calls=10)
+    landed = sum(user.applied for user in tenant.users)
+    assert landed > 0
     assert revocations(tenant) == []
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
-    assert batch.outcomes["confirmed"] >= 10
+    assert batch.outcomes["confirmed"] == landed
     assert (batch.counts["succeeded"], batch.sessions["succeeded"], batch.state) == (20, 20, "done")
     assert {(user.changes, user.sessions) for user in tenant.users} == {(1, 0)}
 
 
 async def test_a_cancelled_batch_ends_no_more_sessions(zoom, installation):
     """What waits for a password is cancelled with it."""
-    tenant = zoom(60, account={"requests_per_second": 40}, latency_ms=20)
-    placed = await installation.order("zoom", addresses(60), options=SESSIONS)
+    tenant = zoom(40, account={"requests_per_second": 60}, latency_ms=20)
+    placed = await installation.order("zoom", addresses(40), options=SESSIONS)
 
     async def cancel(worker):
-        await calls_reach(tenant, tenant.log.total + 20)
+        await calls_reach(tenant, tenant.log.total + 15)
         await installation.steer(batches.cancel, placed.id)
 
     await installation.run(meanwhile=cancel)
