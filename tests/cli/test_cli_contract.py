@@ -217,7 +217,7 @@ class TestJson:
 
     def test_a_batch_has_the_same_keys_everywhere(self, folder, zoom):
         """list, show, pause, resume, cancel and retry show a batch alike; list is an array."""
-        folder.create("zoom", [*emails(1, 2), "gone@example.com"])
+        folder.create("zoom", [*emails(1, 2), "gone@example.com"], "--halt-at", "100%")
         assert set(folder.run("batch", "show", "1", "--json").json) == FULL
         assert folder.run("batch", "pause", "1", "--json").json["state"] == "paused"
         assert folder.run("batch", "resume", "1", "--json").json["state"] == "open"
@@ -276,7 +276,7 @@ class TestExitCodes:
     def test_failed_or_skipped_is_3(self, folder, stand_ins, kinds):
         """Somebody could not be reset; a second run, with nothing to do, is 0 again."""
         stand_ins.add("zoom", "zoom", kinds=kinds)
-        folder.create("zoom", emails(1, 2))
+        folder.create("zoom", emails(1, 2), "--halt-at", "100%")
         assert folder.run("run", "--once").code == 3
         assert folder.run("run", "--once").code == 0
 
@@ -365,7 +365,7 @@ def with_a_report(made, stand_ins, tmp_path_factory):
     ]
     answer = {"kind": "answer", "status": 400, "body": FORMULA, "users": ["minus"]}
     stand_ins.add("zoom", "zoom", users=users, faults=[answer])
-    folder.create("zoom", [*(user["email"] for user in users), "gone@example.com"])
+    folder.create("zoom", [*(user["email"] for user in users), "gone@example.com"], "--halt-at", "100%")
     assert folder.run("run", "--once").code == 3
     return folder
 
