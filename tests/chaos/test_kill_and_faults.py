@@ -10,13 +10,17 @@ import os
 import random
 import signal
 import sys
+from base64 import b64decode
 from collections import defaultdict
+from hashlib import sha256
 from pathlib import Path
 
+import pyrage
 import pytest
 from faultkinds import FAULTS
 from installation import Installation, calls_reach, check_books
 
+from bulkreset.options import Options
 from bulkreset.sandbox import Sandbox, generated_user, parse_rule
 
 KILLS = int(os.environ.get("BULKRESET_CHAOS_KILLS", "50"))
@@ -140,6 +144,50 @@ async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox, rec
     confirmed = batch.outcomes.get("confirmed", 0)
     assert kills > 0
     assert confirmed > 0
+
+
+async def test_kills_lose_no_session_and_no_escrowed_password(tmp_path, sandbox, record_property):
+    """Killed at random moments under faults of both kinds of calls: all are signed out, all passwords are kept."""
+    record_property("seed", SEED)
+    sys.stderr.write(f"BULKRESET_CHAOS_SEED={SEED}\n")
+    rng, users = random.Random(SEED), 400
+    spec = {"name": "zoom", "provider": "zoom", "seed": SEED, "latency_ms": 20}
+    tenant = sandbox.add({**spec, "generate": {"count": users, "kinds": {"sso": 5, "missing": 5}}})
+    identity = pyrage.x25519.Identity.generate()
+    installation = Installation(tmp_path, sandbox.url)
+    installation.http = "total_timeout = 0.8\nconnect_timeout = 0.5"
+    installation.zoom("zoom", requests_per_second=120, plan="business")
+    options = Options(revoke_sessions=True, escrow_to=(str(identity.to_public()),), halt_at=1.0)
+    emails = [generated_user("zoom", n).email for n in range(1, users + 1)]
+    placed = await installation.order("zoom", emails, options=options)
+    tenant.faults.add(
+        [parse_rule({**rule, "on": scope}) for rule in FAULTS for scope in ("writes", "revocations")]
+    )
+
+    for _ in range(max(KILLS // 5, 3)):
+        before = calls_in(tenant)
+        async with Runner(installation) as runner:
+            with contextlib.suppress(TimeoutError):  # all that is left may be due later
+                async with asyncio.timeout(10):
+                    await calls_reach(tenant, before + 1)
+            await asyncio.sleep(rng.uniform(0, 0.6))
+            runner.process.send_signal(signal.SIGKILL)
+        assert runner.process.returncode == -signal.SIGKILL, runner.errors
+    tenant.faults.clear()
+    async with Runner(installation, "--once") as runner:
+        async with asyncio.timeout(120):
+            await runner.process.wait()
+    assert runner.process.returncode == 3, runner.errors
+
+    check_books(installation, tenant)
+    batch = await installation.batch(placed.id)
+    assert (batch.state, batch.left) == ("done", 0)
+    assert (batch.counts["succeeded"], batch.sessions["succeeded"]) == (users - 10, users - 5)
+    assert all(user.sessions == (user.kind == "missing") for user in tenant.users)
+    rows = installation.query("SELECT t.display, e.sealed FROM escrow e JOIN task t ON t.id = e.task_id")
+    opened = {user: sha256(pyrage.decrypt(b64decode(sealed), [identity])).hexdigest() for user, sealed in rows}
+    assert opened == {user.email: user.password_sha256 for user in tenant.users if user.applied}
+    assert len(rows) == users - 10
 
 
 async def test_the_second_signal_ends_at_once_and_loses_nothing(tmp_path, sandbox):

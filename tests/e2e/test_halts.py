@@ -6,6 +6,7 @@ import pytest
 from installation import addresses, calls_reach, check_books, resets, revocations, writes
 
 from bulkreset.options import Options
+from bulkreset.providers.base import Answer
 from bulkreset.providers.http import WriteTransport
 from bulkreset.sandbox import parse_rule
 from bulkreset.store import batches
@@ -69,6 +70,24 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 40}, 40)
     assert {(user.applied, user.sessions) for user in tenant.users} == {(1, 0)}
+
+
+async def test_what_is_dispatched_in_the_same_turn_does_not_leave(zoom, installation, monkeypatch):
+    """Calls that are due together are stopped by the first one's answer, however soon it comes."""
+    zoom(50, account={"requests_per_second": 100_000})
+    placed = await installation.order("zoom", addresses(50))
+    sent = []
+
+    async def refuse(_way, call, _headers):
+        sent.append(call.url)
+        return Answer(403, {}, b'{"code":200,"message":"No permission."}')
+
+    monkeypatch.setattr(WriteTransport, "send", refuse)
+    await installation.run()
+    assert len(sent) == 1
+    assert (await installation.batch(placed.id)).left == 50
+    ends = installation.query("SELECT outcome, count(*) FROM attempt GROUP BY outcome")
+    assert ends == [("forbidden", 1), ("released", 49)]
 
 
 async def test_a_halt_counts_under_a_label_that_was_never_called(zoom, installation):
