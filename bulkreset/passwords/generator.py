@@ -5,21 +5,19 @@ from itertools import pairwise
 from typing import Final
 
 from bulkreset.errors import ProviderRefused
-from bulkreset.passwords.policy import SHORTEST_TABOO, Policy, longest_run
+from bulkreset.passwords.alphabet import ALPHABET, DIGITS, LOWER, SPECIALS, UPPER
+from bulkreset.passwords.passphrase import Shape, shape_for
+from bulkreset.passwords.policy import PREFERRED_LENGTH, SHORTEST_TABOO, Policy, Style, longest_run
 from bulkreset.secret import Secret
 
-PREFERRED_LENGTH: Final = 24
-"""About 142 bits; longer where the policy asks for it, shorter where it allows no more."""
-
-UPPER: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-LOWER: Final = "abcdefghijkmnopqrstuvwxyz"
-DIGITS: Final = "23456789"
-SPECIALS: Final = "!#$*.:?"
-ALPHABET: Final = UPPER + LOWER + DIGITS + SPECIALS
-"""64 characters: none that reads like another (I l 1 O 0), none that JSON, a form or a CSV cell has to escape."""
+LONGEST_RUN: Final = 2
+"""No run is longer, even where the policy allows one: providers check more than they tell."""
 
 Rng = Callable[[int], bytes]
 """Return that many random bytes; `secrets.token_bytes` outside of tests."""
+
+_EASY: Final = ("admin", "changeme", "iloveyou", "letmein", "password", "welcome", "zendesk", "zoom")
+"""What a provider's list of weak passwords surely holds and chance can spell; 'zoom' in one of 200,000."""
 
 # The hardest policy that is not impossible (64 characters and no pair) is met once in about 1,000 draws.
 _DRAWS: Final = 100_000
@@ -28,22 +26,34 @@ _DRAWS: Final = 100_000
 def generate(policy: Policy, rng: Rng, taboo: Sequence[str] = ()) -> Secret:
     """Make a password to this policy that holds none of `taboo`. Pure: the same bytes give the same password.
 
-    It has all four classes where there is room for them, and no run longer than 2 even where the policy
-    allows one: providers check more than they tell. Raises ProviderRefused where the policy cannot be met.
+    One of characters has all four classes where there is room for them, a passphrase those asked for. Neither
+    has a run longer than LONGEST_RUN or a word that everybody tries first. Raises ProviderRefused where the
+    policy cannot be met.
     """
     if reason := policy.impossible():
         raise _refused(policy, reason)
-    length = min(max(PREFERRED_LENGTH, policy.min_length), policy.max_length)
+    taken = [*_EASY, *[piece.casefold() for piece in taboo if len(piece) >= SHORTEST_TABOO]]
+    if policy.style is Style.PASSPHRASE and (shape := shape_for(policy)) is not None:
+        return _passphrase(policy, shape, rng, taken)
+    length = characters(policy)
     classes = _CLASSES if length >= len(_CLASSES) else _required(policy)
-    pieces = [piece.casefold() for piece in taboo if len(piece) >= SHORTEST_TABOO]
     for _ in range(_DRAWS):
         drawn = rng(length).translate(_BY_BYTE)
-        if not _has_all(classes, drawn) or _has_run(drawn, policy.max_run):
-            continue
-        password = drawn.decode("ascii")
-        folded = password.lower()
-        if not any(piece in folded for piece in pieces):
-            return Secret(password)
+        if _has_all(classes, drawn) and not _has_run(drawn, policy.max_run) and not _holds_one(taken, drawn):
+            return Secret(drawn.decode("ascii"))
+    raise _refused(policy, f"none of {_DRAWS:,} random ones does")
+
+
+def characters(policy: Policy) -> int:
+    """Return how many characters a password of that style has for a policy that can be met."""
+    return min(max(PREFERRED_LENGTH, policy.length, policy.min_length), policy.max_length)
+
+
+def _passphrase(policy: Policy, shape: Shape, rng: Rng, taken: Iterable[str]) -> Secret:
+    for _ in range(_DRAWS):
+        drawn = shape.spell(rng)
+        if not _has_run(drawn, policy.max_run) and not _holds_one(taken, drawn):
+            return Secret(drawn.decode("ascii"))
     raise _refused(policy, f"none of {_DRAWS:,} random ones does")
 
 
@@ -52,6 +62,14 @@ def _has_all(classes: Iterable[frozenset[int]], drawn: bytes) -> bool:
         if kind.isdisjoint(drawn):
             return False
     return True
+
+
+def _holds_one(taken: Iterable[str], drawn: bytes) -> bool:
+    folded = drawn.lower().decode("ascii")
+    for piece in taken:  # noqa: SIM110  (as above)
+        if piece in folded:
+            return True
+    return False
 
 
 def _has_run(drawn: bytes, max_run: int) -> bool:

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
 from itertools import pairwise
 from typing import Final, Self
 
 from bulkreset.errors import StoreError
+
+PREFERRED_LENGTH: Final = 24
+"""About 142 bits; longer where the policy or the operator asks for it, shorter where the policy allows no more."""
 
 LONGEST: Final = 64
 """No password is made longer than this, and no policy known asks for it; bcrypt ignores all after 72 bytes."""
@@ -17,12 +21,28 @@ SHORTEST_TABOO: Final = 3
 _ROWS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890")
 
 
+class Style(StrEnum):
+    """How a password looks."""
+
+    CHARACTERS = "characters"  # any of 64 at each place
+    PASSPHRASE = "passphrase"  # noqa: S105  (syllables in words, to be said and typed)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the operator wants of passwords beyond the account's policy; a `length` of 0 is no wish."""
+
+    length: int = 0
+    style: Style = Style.CHARACTERS
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a password must be. `max_run` is the longest run allowed of equal, consecutive or neighbouring keys.
 
     `max_run=2` allows 'aa', 'ab' and 'qw' and refuses 'aaa', 'cba' and 'qwe', in either case. `source` tells
     people where the policy comes from. Any values can be held; `impossible` tells whether they can be met.
+    `length` and `style` are the operator's wishes, which give way to all the others.
     """
 
     min_length: int
@@ -33,6 +53,12 @@ class Policy:
     upper_and_lower: bool
     max_run: int
     source: str = "default"
+    length: int = 0
+    style: Style = Style.CHARACTERS
+
+    def with_wishes(self, wishes: Wishes) -> Self:
+        """Return this policy with these wishes and no others. Pure; nothing is asked of a password anew."""
+        return replace(self, length=wishes.length, style=wishes.style)
 
     def violations(self, password: str, taboo: Iterable[str] = ()) -> list[str]:
         """Name every rule that this password breaks, and never the password itself."""
@@ -69,19 +95,21 @@ class Policy:
         return None
 
     def as_json(self) -> str:
-        """Return the text that a batch keeps its policy as."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """Return the text that a batch keeps its policy as; what is not wished for is left out."""
+        said = {name: value for name, value in asdict(self).items() if value != _NO_WISHES.get(name)}
+        return json.dumps(said, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `as_json` wrote. Raises StoreError where it is anything else."""
+        """Read what `as_json` wrote, wishes or none. Raises StoreError where it is anything else."""
         try:
-            values = json.loads(text)
+            found = json.loads(text)
         except ValueError:
-            values = None
-        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != _TYPES:
+            found = None
+        values = {**_NO_WISHES, **found} if isinstance(found, dict) else {}
+        if {name: type(value) for name, value in values.items()} != _TYPES or values["style"] not in _STYLES:
             raise StoreError("a batch holds a password policy that this program did not write; restore a backup")
-        return cls(**values)
+        return cls(**{**values, "style": Style(values["style"])})
 
 
 STRONGEST: Final = Policy(
@@ -108,7 +136,9 @@ def longest_run(password: str) -> int:
     return longest
 
 
-_TYPES: Final = {field.name: field.type for field in fields(Policy)}
+_STYLES: Final = frozenset(Style)
+_NO_WISHES: Final = {name: str(value) if name == "style" else value for name, value in asdict(Wishes()).items()}
+_TYPES: Final = {field.name: str if field.type is Style else field.type for field in fields(Policy)}
 
 _SAME, _UP, _DOWN, _RIGHT, _LEFT = _DIRECTIONS = (1, 2, 4, 8, 16)
 

@@ -4,19 +4,26 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkreset.errors import ProviderRefused
 from bulkreset.passwords import generator
-from bulkreset.passwords.generator import ALPHABET, DIGITS, LOWER, PREFERRED_LENGTH, SPECIALS, UPPER, generate
-from bulkreset.passwords.policy import LONGEST, STRONGEST, Policy, longest_run
+from bulkreset.passwords.generator import ALPHABET, DIGITS, LOWER, SPECIALS, UPPER, generate
+from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, STRONGEST, Policy, longest_run
+from bulkreset.sandbox.policy import WEAK
 
 ZOOM = Policy(8, 31, letter=True, digit=True, special=False, upper_and_lower=True, max_run=3, source="zoom")
 
 
 def seeded(seed=0):
     return random.Random(seed).randbytes
+
+
+def chi_square(seen, kinds):
+    """Return how far the counts are from being equal, over this many kinds."""
+    expected = sum(seen.values()) / kinds
+    return sum((count - expected) ** 2 / expected for count in seen.values()) + (kinds - len(seen)) * expected
 
 
 @st.composite
@@ -30,15 +37,18 @@ def possible_policies(draw):
         special=draw(st.booleans()),
         upper_and_lower=draw(st.booleans()),
         max_run=draw(st.integers(2, 9)),
+        length=draw(st.sampled_from([0, *range(PREFERRED_LENGTH, LONGEST + 1)])),
     )
 
 
+@settings(deadline=None)
 @given(possible_policies(), st.integers(0, 2**32), st.lists(st.text(max_size=12), max_size=3))
 def test_every_password_meets_its_policy(policy, seed, taboo):
     """Whatever an account asks for and whoever the user is, no rule is broken."""
     password = generate(policy, seeded(seed), taboo).reveal()
     assert policy.violations(password, taboo) == []
-    assert len(password) == min(max(PREFERRED_LENGTH, policy.min_length), policy.max_length)
+    wanted = policy.length or PREFERRED_LENGTH
+    assert len(password) == min(max(wanted, policy.min_length), policy.max_length)
 
 
 @given(possible_policies(), st.integers(0, 2**32))
@@ -78,6 +88,26 @@ def test_a_draw_with_a_piece_of_the_name_is_thrown_away():
         assert other != first
         assert piece.lower() not in other.lower()
     assert generate(STRONGEST, seeded(1), [first[:2], ""]).reveal() == first
+
+
+@pytest.mark.parametrize("word", generator._EASY)
+def test_a_draw_with_a_word_that_everybody_tries_is_thrown_away(word):
+    """Bytes that spell such a word, in either case, give way to the next ones, whoever the user is."""
+    spelled = "".join(c.upper() if c.upper() in ALPHABET and n % 2 else c for n, c in enumerate(word))
+    spelled = "".join(c if c in ALPHABET else c.swapcase() for c in spelled)
+    first = spelled + "7?Xr5!Vd8:Ws$Kh3*Uc9.Tg6"[len(spelled) :]
+    draws = [bytes(ALPHABET.index(c) for c in first), *(seeded(n)(PREFERRED_LENGTH) for n in range(20))]
+    password = generate(ZOOM, lambda _: draws.pop(0)).reveal()
+    assert word not in password.lower()
+    assert len(draws) < 20, "the first draw was taken"
+    assert STRONGEST.violations(first) == [], "the first draw had other faults as well"
+
+
+def test_every_weak_word_of_the_stand_in_is_known_or_cannot_be_spelled():
+    """What a provider that looks for weak words would refuse is thrown away before it is sent."""
+    letters = set(ALPHABET.lower())
+    spellable = {word for word in WEAK if set(word) <= letters and longest_run(word) <= generator.LONGEST_RUN}
+    assert {"zoom", "password", "iloveyou"} <= spellable <= set(generator._EASY)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +158,22 @@ def test_the_alphabet_is_64_harmless_characters():
 def test_every_character_stands_for_the_same_number_of_bytes():
     """All 256 bytes fall on the 64 characters four times each: no character is favoured."""
     assert Counter(generator._BY_BYTE) == dict.fromkeys(ALPHABET.encode(), 4)
+
+
+def test_drawn_characters_pass_a_chi_square_test():
+    """Before any is thrown away, all 64 characters and all 4,096 pairs of them come up equally often."""
+    drawn = seeded(7)(400_000).translate(generator._BY_BYTE)
+    # The bounds are what chance passes once in a thousand times.
+    assert chi_square(Counter(drawn), 64) < 103.4
+    assert chi_square(Counter(zip(drawn[::2], drawn[1::2], strict=True)), 4096) < 4380
+
+
+def test_every_place_of_a_password_is_drawn_alike():
+    """The specials, which no rule about runs touches, are as likely at each place of those that are kept."""
+    rng = seeded(12)
+    passwords = [generate(ZOOM, rng).reveal() for _ in range(6_000)]
+    seen = Counter(place for text in passwords for place, character in enumerate(text) if character in SPECIALS)
+    assert chi_square(seen, PREFERRED_LENGTH) < 49.7
 
 
 def test_characters_come_up_equally_often():

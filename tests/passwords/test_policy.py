@@ -1,13 +1,14 @@
 """Password policies as values."""
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.errors import StoreError
-from bulkreset.passwords.policy import LONGEST, STRONGEST, Policy, longest_run
+from bulkreset.passwords.policy import LONGEST, STRONGEST, Policy, Style, Wishes, longest_run
 
 LAX = Policy(1, 128, letter=False, digit=False, special=False, upper_and_lower=False, max_run=128)
 
@@ -91,6 +92,8 @@ policies = st.builds(
     upper_and_lower=st.booleans(),
     max_run=st.integers(-1, 9),
     source=st.text(max_size=20),
+    length=st.integers(0, LONGEST * 2),
+    style=st.sampled_from(Style),
 )
 
 
@@ -98,6 +101,30 @@ policies = st.builds(
 def test_a_policy_survives_its_text(policy):
     """What a batch keeps is what the account said."""
     assert Policy.from_json(policy.as_json()) == policy
+
+
+WRITTEN_BEFORE_WISHES = (
+    '{"min_length":8,"max_length":31,"letter":true,"digit":true,"special":false,"upper_and_lower":true,'
+    '"max_run":2,"source":"Zoom account settings"}'
+)
+
+
+def test_a_policy_from_before_there_were_wishes_is_read_and_written_as_ever():
+    """What older batches hold is a policy without wishes, and such a policy is written as it was then."""
+    policy = Policy.from_json(WRITTEN_BEFORE_WISHES)
+    assert (policy.length, policy.style) == (0, Style.CHARACTERS)
+    assert (policy.min_length, policy.source) == (8, "Zoom account settings")
+    assert policy.as_json() == WRITTEN_BEFORE_WISHES
+
+
+@given(policies, st.builds(Wishes, length=st.integers(0, LONGEST), style=st.sampled_from(Style)))
+def test_wishes_replace_wishes_and_nothing_else(policy, wishes):
+    """Whatever is wished for, the provider's own rules stay as they were read, and the last wish counts."""
+    wished = policy.with_wishes(Wishes(7, Style.PASSPHRASE)).with_wishes(wishes)
+    assert (wished.length, wished.style) == (wishes.length, wishes.style)
+    assert dataclasses.replace(wished, length=policy.length, style=policy.style) == policy
+    assert wished.impossible() == policy.impossible()
+    assert json.loads(wished.as_json()).get("style", "characters") == wishes.style
 
 
 @pytest.mark.parametrize(
@@ -111,6 +138,11 @@ def test_a_policy_survives_its_text(policy):
         STRONGEST.as_json().replace('"min_length":20', '"min_length":true'),
         STRONGEST.as_json().replace('"min_length":20,', ""),
         STRONGEST.as_json().replace("{", '{"more":1,'),
+        STRONGEST.as_json().replace("{", '{"length":"30",'),
+        STRONGEST.as_json().replace("{", '{"length":true,'),
+        STRONGEST.as_json().replace("{", '{"style":"sonnet",'),
+        STRONGEST.as_json().replace("{", '{"style":null,'),
+        STRONGEST.as_json().replace("{", '{"style":["characters"],'),
     ],
 )
 def test_a_text_that_was_not_written_here_is_refused(text):
