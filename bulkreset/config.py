@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bulkreset.errors import ConfigError
 from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
 from bulkreset.passwords.keyfile import read_secret_file
+from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, Style, Wishes
 from bulkreset.secret import Secret
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
@@ -87,13 +88,21 @@ class DatabaseSettings(_Table):
 
 
 class PasswordSettings(_Table):
-    """The master key that seals passwords until their outcome is known.
+    """How passwords are sealed until their outcome is known, and how they look.
 
-    `other_keys` open what they sealed and seal nothing: the one before or the one to come, in an exchange of keys.
+    `key` is the master key. `other_keys` open what they sealed and seal nothing: the one before or the one to
+    come, in an exchange of keys. `length`, in characters, and `style` give way to an account's policy.
     """
 
     key: SecretSource
     other_keys: list[SecretSource] = []
+    length: Annotated[int, Field(ge=PREFERRED_LENGTH, le=LONGEST)] | None = None
+    style: Style = Style.CHARACTERS
+
+    @property
+    def wishes(self) -> Wishes:
+        """Return what is wanted of passwords beyond an account's policy."""
+        return Wishes(self.length or 0, self.style)
 
 
 class HttpSettings(_Table):

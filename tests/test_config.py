@@ -4,6 +4,7 @@ import pytest
 
 from bulkreset.config import load
 from bulkreset.errors import ConfigError
+from bulkreset.passwords.policy import Style, Wishes
 
 HEAD = '[passwords]\nkey = { file = "k" }\n'
 ZOOM = """[accounts.z]
@@ -72,6 +73,10 @@ def test_the_documented_shape_is_read(read):
         ('[passwords]\nkey = "bulkreset-key-1:abc"\n', 2, "never the secret itself"),
         ("", 1, "'passwords' is missing"),
         ("[passwords\n", 1, "is not TOML"),
+        (HEAD + "length = 23\n", 3, "'passwords.length': Input should be greater than or equal to 24"),
+        (HEAD + "length = 65\n", 3, "'passwords.length': Input should be less than or equal to 64"),
+        (HEAD + "length = true\n", 3, "passwords.length"),
+        (HEAD + 'style = "haiku"\n', 3, "'passwords.style': Input should be 'characters' or 'passphrase'"),
         ("base = 3\n" + HEAD, 1, "unknown key 'base'"),
     ],
 )
@@ -89,6 +94,13 @@ def test_a_fault_is_named_with_its_line(read, text, line, words):
 def test_a_secret_in_the_wrong_place_is_not_repeated(read, text):
     """The refusal never shows what stands in the file."""
     assert "hunter2" not in refusal(read, text).replace("unknown key 'hunter2'", "")
+
+
+def test_wishes_for_passwords_are_read(read):
+    """Length and style of new passwords; without them no wish at all."""
+    assert read(HEAD).passwords.wishes == Wishes()
+    assert read(HEAD + 'style = "characters"\n').passwords.wishes == Wishes(0, Style.CHARACTERS)
+    assert read(HEAD + 'length = 24\nstyle = "passphrase"\n').passwords.wishes == Wishes(24, Style.PASSPHRASE)
 
 
 def test_http_to_this_machine_is_allowed(read):

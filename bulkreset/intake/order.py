@@ -25,7 +25,7 @@ from bulkreset.limits.ramp import FIRST_SHARE
 from bulkreset.logs import logger
 from bulkreset.model import Action, Quota, Skip
 from bulkreset.options import Options
-from bulkreset.passwords.policy import STRONGEST
+from bulkreset.passwords.policy import STRONGEST, Wishes
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.base import Pace, Provider
@@ -120,7 +120,7 @@ async def place(
             plan, store, provider, order, account, protected=protected, me=found.me, login_pace=ways.light_pace
         )
         first = await beside(_put_in_order, plan, order)
-        policy = await _policy(provider, ways.pace)
+        policy = await _policy(provider, ways.pace, settings.passwords.wishes)
         options = await beside(_options, plan, order)
         new = NewBatch(
             account=order.account,
@@ -303,7 +303,7 @@ def _check_refs(entries: Iterable[RosterEntry | PlannedEntry], provider: Provide
             raise InputError(f"user {display!r}: {fault}; correct the users file and try again")
 
 
-async def _policy(provider: Provider, pace: Pace) -> str:
+async def _policy(provider: Provider, pace: Pace, wishes: Wishes) -> str:
     try:
         policy = await provider.policy(pace)
     except ProviderUnavailable as error:
@@ -315,4 +315,4 @@ async def _policy(provider: Provider, pace: Pace) -> str:
             f"account {provider.account!r}: no password can meet its policy ({policy.source}): {fault}; "
             "change it there"
         )
-    return policy.as_json()
+    return policy.with_wishes(wishes).as_json()

@@ -23,6 +23,7 @@ from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
 from bulkreset.model import Claim, Outcome, Quota, Verdict
+from bulkreset.passwords.policy import Wishes
 from bulkreset.providers.base import Call, Provider
 from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff
@@ -61,6 +62,7 @@ class Context:
     http_timeout: timedelta
     poll_interval: float
     concurrency: int
+    wishes: Wishes
 
 
 class Lane:
@@ -215,7 +217,8 @@ class Lane:
         """Read the policy anew after a refusal, so that the next passwords are built to it."""
         try:
             policy = await self.provider.policy(Pacer(self._context.store, self.quota, self._spacing))
-            await batches.set_policy(self._context.store, self.quota.account, policy.as_json())
+            wanted = policy.with_wishes(self._context.wishes)
+            await batches.set_policy(self._context.store, self.quota.account, wanted.as_json())
         except (ProviderError, StoreError) as error:
             logger().warning("policy not read", account=self.quota.account, reason=str(error))
         self._policy_doubted, self._policy_read_at = False, monotonic()

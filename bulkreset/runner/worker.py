@@ -85,6 +85,7 @@ class Worker:
             http_timeout=settings.http_timeout,
             poll_interval=settings.runner.poll_interval,
             concurrency=settings.runner.concurrency,
+            wishes=settings.passwords.wishes,
         )
         self._lanes: dict[Quota, Lane] = {}
         self._loops: dict[Quota, asyncio.Task[None]] = {}

@@ -10,7 +10,7 @@ from installation import addresses, calls_reach
 
 from bulkreset.errors import KeyMismatch, ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
-from bulkreset.passwords.policy import STRONGEST
+from bulkreset.passwords.policy import STRONGEST, Policy, Style
 from bulkreset.runner.lane import Lane
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule
 from bulkreset.store import batches, claims, results
@@ -183,6 +183,20 @@ async def test_a_policy_tightened_in_mid_run_is_read_again_and_everybody_is_rese
     await installation.run(meanwhile=tighten)
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.outcomes) == ("done", {"ok": 150})
+
+
+async def test_wishes_outlive_a_policy_that_is_read_again(sandbox, installation):
+    """The tightened policy and the wishes of the configuration stand together on the batch, and it ends well."""
+    tenant = sandbox.add({"name": "zoom", "provider": "zoom", "latency_ms": 100, "generate": {"count": 20}})
+    installation._head += 'length = 28\nstyle = "passphrase"\n'
+    installation.zoom("zoom", requests_per_second=60)
+    placed = await installation.order("zoom", addresses(20))
+    tenant.change(replace(tenant.spec, policy=ZoomPolicy(minimum_password_length=30)))
+    await installation.run()
+    [(text,)] = installation.query("SELECT policy FROM batch")
+    policy = Policy.from_json(text)
+    assert (policy.min_length, policy.length, policy.style) == (30, 28, Style.PASSPHRASE)
+    assert (await installation.batch(placed.id)).outcomes == {"ok": 20}
 
 
 async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_resume(sandbox, installation):

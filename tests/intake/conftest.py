@@ -32,6 +32,7 @@ class Desk:
         self.master = MasterKey.parse(Secret(new_master_key_text()))
         self.accounts = {}
         self.told = {}
+        self.passwords = {"key": {"env": "NONE"}}
         for module in (order, closeout):
             monkeypatch.setattr(module, "open_provider", lambda name, *_: self.accounts[name])
 
@@ -44,7 +45,7 @@ class Desk:
 
     @property
     def settings(self):
-        return Settings.model_validate({"passwords": {"key": {"env": "NONE"}}, "accounts": self.told})
+        return Settings.model_validate({"passwords": self.passwords, "accounts": self.told})
 
     async def order(self, *users, excluded=(), dry_run=False, master=True, accept=None, **told):
         """Place an order at `acme`; return what was placed."""

@@ -17,6 +17,7 @@ from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.options import Options
+from bulkreset.passwords.policy import STRONGEST, Policy, Style
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers.base import DirectoryUser, Finding, Login, Role, Status
 from bulkreset.store import control
@@ -451,3 +452,24 @@ async def test_protected_people_may_stand_in_a_file(desk, tmp_path):
     desk.account([user("1"), user("2")], settings={"protected": {"file": str(file)}})
     await desk.order(all_users=ALL)
     assert skips(desk) == {"2": "protected"}
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_the_batch_keeps_the_policy_with_what_is_wished_of_passwords(desk, monkeypatch, readable):
+    """Length and style go into the batch beside the account's own rules, and those of the strongest form too."""
+    account = desk.account([user("3", "ada@x.org")])
+    asked = replace(STRONGEST, min_length=9, special=False, source="the account")
+
+    async def policy(pace):
+        if not readable:
+            raise ProviderUnavailable("away")
+        return asked
+
+    monkeypatch.setattr(account, "policy", policy)
+    desk.passwords |= {"length": 30, "style": "passphrase"}
+    await desk.order("3")
+    del desk.passwords["length"], desk.passwords["style"]
+    await desk.order("3", skip_if_reset_since=None)
+    wished, plain = [Policy.from_json(text) for (text,) in query(desk, "SELECT policy FROM batch ORDER BY id")]
+    assert plain == (asked if readable else STRONGEST)
+    assert wished == replace(plain, length=30, style=Style.PASSPHRASE)
