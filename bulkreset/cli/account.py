@@ -15,7 +15,7 @@ def check(
     account: Annotated[str, typer.Argument(help="The account, as named in the configuration.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
-    """Log in and show the rate, the policy, and what would refuse a reset; sends no write.
+    """Log in and show the rate, what passwords will be, and what would refuse a reset; sends no write.
 
     Exits with 1 where something would refuse it.
     """
@@ -32,8 +32,18 @@ def check(
         )
         for finding in found["findings"]:
             print(f"  {'ok  ' if finding['ok'] else 'FAIL'}  {finding['topic']}: {finding['detail']}")
+        if found["passwords"] is not None:
+            _print_passwords(found["passwords"])
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+def _print_passwords(described: "dict[str, Any]") -> None:
+    print(f"  new passwords, by {described['source']}:")
+    for topic in ("length", "classes", "runs", "style", "shape"):
+        print(f"    {topic + ':':<8} {described[topic]}")
+    for wish in described["unmet"]:
+        print(f"    not as [passwords] asks: {wish}")
 
 
 async def _check(settings: "Settings", name: str) -> dict[str, Any]:
@@ -42,6 +52,7 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
     from bulkreset.errors import ProviderError
     from bulkreset.limits.quota import Spacing
     from bulkreset.model import Action, Quota
+    from bulkreset.passwords.description import describe
     from bulkreset.providers import open_provider
     from bulkreset.providers.base import Finding
     from bulkreset.providers.http import ReadTransport
@@ -56,9 +67,14 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
         policy = None
         try:
             findings = await provider.check(pace)
-            policy = asdict(await provider.policy(pace))
+            policy = (await provider.policy(pace)).with_wishes(settings.passwords.wishes)
         except ProviderError as error:
             findings = [Finding("login", ok=False, detail=str(error))]
+    fault = None if policy is None else policy.impossible()
+    if fault is not None:
+        findings.append(
+            Finding("passwords", ok=False, detail=f"none can meet the policy: {fault}; change it there")
+        )
     return {
         "account": name,
         "provider": account.provider,
@@ -70,7 +86,8 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
             "share": account.share,
             "text": str(rate),
         },
-        "policy": policy,
+        "policy": None if policy is None else asdict(policy),
+        "passwords": None if policy is None or fault is not None else asdict(describe(policy)),
         "findings": [asdict(finding) for finding in findings],
         "ok": all(finding.ok for finding in findings),
     }

@@ -9,6 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cli_program import calls, emails, meanwhile, refused, writes
 
+from bulkreset.config import load
+from bulkreset.passwords.policy import Style, Wishes
+
+NO_ROOM, USED = 'style = "passphrase" has no room', '"characters" is used'
 OPTIONS = {
     "": ["--config", "--debug", "--version"],
     "init": ["[DIR]"],
@@ -168,7 +172,7 @@ class TestCheck:
         ended = folder.run("check", account, "--json")
         assert (ended.code, ended.err) == (0, "")
         found = ended.json
-        assert set(found) == {"account", "provider", "rate", "policy", "findings", "ok"}
+        assert set(found) == {"account", "provider", "rate", "policy", "passwords", "findings", "ok"}
         assert found["ok"]
         assert found["policy"]
         text = folder.run("check", account)
@@ -177,6 +181,48 @@ class TestCheck:
         tenant = {"zoom": zoom, "zendesk": zendesk}[account]
         assert tenant.log.total > 0
         assert all(call.method == "GET" or call.path.endswith("/oauth/token") for call in calls(tenant))
+
+    @pytest.mark.parametrize("account", ["zoom", "zendesk"])
+    def test_new_passwords_are_described_and_none_is_made(self, folder, stand_ins, account):
+        """Lengths, classes, runs, style, source and shape, always in the same words, as text and as JSON."""
+        stand_ins.add(account, account)
+        text, again = (folder.run("check", account).out for _ in range(2))
+        assert text == again
+        told = folder.run("check", account, "--json").json
+        assert set(told["passwords"]) == {"source", "length", "classes", "runs", "style", "shape", "unmet"}
+        assert told["passwords"]["source"] == told["policy"]["source"]
+        assert told["policy"]["style"] == "characters"
+        lines = text.splitlines()
+        block = lines[lines.index(f"  new passwords, by {told['policy']['source']}:") :]
+        topics = ("length", "classes", "runs", "style", "shape")
+        assert block[1:] == [f"    {topic + ':':<8} {told['passwords'][topic]}" for topic in topics]
+
+    def test_wishes_that_the_account_has_no_room_for_are_told(self, folder, stand_ins):
+        """The provider's bound wins, the check passes, and says what is used instead."""
+        stand_ins.add("zoom", "zoom")
+        stand_ins.add("zendesk", "zendesk", policy=["must be at most 27 characters"])
+        folder.config.write_text(
+            folder.config.read_text().replace("[passwords]", '[passwords]\nlength = 40\nstyle = "passphrase"')
+        )
+        assert load(folder.config).passwords.wishes == Wishes(40, Style.PASSPHRASE)
+        zoom, zendesk = folder.run("check", "zoom"), folder.run("check", "zendesk")
+        assert (zoom.code, zendesk.code) == (0, 0)
+        assert "    length:  31 characters; the policy takes 8 to 31\n" in zoom.out
+        assert "    style:   passphrase, 13 syllables in 5 words" in zoom.out
+        refusals = [line for line in (zoom.out + zendesk.out).splitlines() if "not as [passwords] asks" in line]
+        assert [line.partition("asks: ")[2] for line in refusals] == [
+            "length = 40 is more than this policy takes; 31 is used",
+            f"{NO_ROOM}: 64 bits take 28 characters, this policy 27 at most; {USED}",
+            "length = 40 is more than this policy takes; 27 is used",
+        ]
+
+    def test_a_policy_that_no_password_meets_fails_the_check(self, folder, stand_ins):
+        """What would refuse the order is found out here, and exits with 1."""
+        stand_ins.add("zendesk", "zendesk", policy=["must be at least 100 characters"])
+        ended = folder.run("check", "zendesk")
+        assert ended.code == 1
+        assert "  FAIL  passwords: none can meet the policy: it asks for at least 100" in ended.out
+        assert folder.run("check", "zendesk", "--json").json["passwords"] is None
 
     @pytest.mark.parametrize(
         ("account", "spec", "environment", "word"),
