@@ -35,6 +35,12 @@ class Keyring:
 
 
 def taboo(display: str) -> tuple[str, ...]:
-    """Return the parts of a user's address that must not stand in the password: names, not single letters."""
-    local = display.partition("@")[0]
-    return tuple(part for part in re.split(r"[^\w]+|_", local) if len(part) >= 3)
+    """Return the parts of a user's name and address, the domain's too, that must not stand in the password.
+
+    A part that ends in a number counts without it as well: 'jane77' and 'jane'. Shorter than three is no part.
+    """
+    return tuple(dict.fromkeys((*_PARTS.findall(display), *_NAMES.findall(display))))
+
+
+_PARTS = re.compile(r"[^\W_]{3,}")
+_NAMES = re.compile(r"[^\W\d_]{3,}")
