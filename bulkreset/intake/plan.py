@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from bulkreset.errors import InputError
 from bulkreset.intake.protection import Protected
 from bulkreset.intake.roster import CHUNK, Roster, disk_errors
 from bulkreset.intake.users_file import UserLine
@@ -32,13 +33,18 @@ class Plan:
             self._db.executescript(_TABLES)
 
     def skip_protected(self, protected: Protected) -> None:
-        """Skip whoever is protected by any name that the users file or the listing knows them by."""
+        """Skip whoever is protected by any name that the users file or the listing knows them by.
+
+        Raises InputError where there is no listing and people are named in another way than the protected ones.
+        """
         if not protected.names:
             return
         with disk_errors():
             self._db.create_function("covers", 1, protected.covers, deterministic=True)
             self._db.execute(_COVERED)
         self.skip_noted(Skip.PROTECTED, "protected by the configuration: never reset")
+        if not self._roster.listed:
+            self._refuse_undecided(protected)
 
     def note(self, names: Iterable[str | None]) -> None:
         """Note ids and addresses, for `skip_noted`."""
@@ -63,9 +69,14 @@ class Plan:
             found = self._db.execute("SELECT 1 FROM listed WHERE email = ? LIMIT 1", (email.strip().lower(),))
             return found.fetchone() is not None
 
-    def skip_role(self, role: Role, why: Skip, message: str) -> None:
-        """Skip whom the listing shows in this role."""
-        self._skip_listed("role = ?", role, why, message)
+    def skip_role(self, role: Role | None, why: Skip, message: str) -> None:
+        """Skip whom the listing shows in this role, or in none that is known."""
+        self._skip_listed("role IS ?", role, why, message)
+
+    def skip_unlisted(self, message: str) -> None:
+        """Skip who is named by an id that the listing does not have."""
+        with disk_errors():
+            self._db.execute(_SKIP_UNLISTED, (Skip.UNLISTED, message))
 
     def skip_status(self, status: Status, why: Skip, message: str) -> None:
         """Skip whom the listing shows in this status."""
@@ -156,6 +167,23 @@ class Plan:
                     for user_ref, display, resolved, skipped, message, ahead, wave in chunk
                 ]
 
+    def _refuse_undecided(self, protected: Protected) -> None:
+        """Refuse where a protected person may be among those to call, one being named by id, one by address."""
+        addresses = sum("@" in name for name in protected.names)
+        ids = len(protected.names) - addresses
+        with disk_errors():
+            by_id, by_address = self._db.execute(_NAMED_BY).fetchone()
+        for people, kind, known, other in (
+            (by_id, "user_id", ids, addresses),
+            (by_address, "email", addresses, ids),
+        ):
+            if people and known < other:
+                raise InputError(
+                    f"{people:,} users are named by {kind} only and protected users by other names, so that they "
+                    "could be missed, for the account may not be listed; name the protected users by both, or let "
+                    "the app list users"
+                )
+
     def _skip_listed(self, condition: str, value: object, why: Skip, message: str) -> None:
         with disk_errors():
             self._db.execute(_SKIP_LISTED.format(condition), (why, message, value))
@@ -209,6 +237,22 @@ _SKIP_LISTED: Final = """
     SELECT person.user_ref, ?, ?
     FROM account_user JOIN person ON person.user_ref IN (account_user.user_id, account_user.email)
     WHERE account_user.{} AND person.resolved
+"""
+
+_SKIP_UNLISTED: Final = """
+    INSERT OR IGNORE INTO mark
+    SELECT user_ref, ?, ? FROM person
+    WHERE resolved AND NOT EXISTS (SELECT 1 FROM account_user WHERE account_user.user_id = person.user_ref)
+"""
+
+# Who is still to be called: by an id for which no line has an address, and by an address for which none has an id.
+_NAMED_BY: Final = """
+    SELECT
+        count(*) FILTER (WHERE instr(user_ref, '@') = 0 AND user_ref NOT IN (
+            SELECT user_id FROM line WHERE user_id IS NOT NULL AND email IS NOT NULL
+        )),
+        count(*) FILTER (WHERE instr(user_ref, '@') > 0)
+    FROM to_call
 """
 
 _BY_PRIORITY: Final = """

@@ -4,13 +4,14 @@ Asked when a roster is made and once more when a call is about to leave.
 """
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from bulkreset.config import ProtectedFile, ZendeskSettings, ZoomSettings
-from bulkreset.errors import ConfigError
-from bulkreset.intake.users_file import read_users
+from bulkreset.errors import ConfigError, InputError
+from bulkreset.intake.users_file import read_users, user_line
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: when it was written, its size, and which file it is."""
@@ -18,7 +19,10 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """Names of people, by address or id, case-folded. `path` is the file that they came from, if they did."""
+    """Names of people, by address or id, case-folded, and each letter in one spelling.
+
+    `path` is the file that they came from, if they did.
+    """
 
     names: frozenset[str]
     path: Path | None = None
@@ -47,8 +51,8 @@ class Protected:
 def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | None:
     """Return an account's protected people; None where the configuration says nothing about them.
 
-    Raises ConfigError where the list names nobody (that is to be said by "none") or its file cannot be read,
-    and InputError where a line of the file is no user.
+    Raises ConfigError where the list names nobody (that is to be said by "none"), a name in it can be nobody's
+    or its file cannot be read, and InputError where a line of the file is no user.
     """
     told = account.protected
     if told is None:
@@ -60,11 +64,19 @@ def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | Non
     assert isinstance(told, list)
     if not told or not all(name.strip() for name in told):
         raise ConfigError('protected names nobody, or has an empty name; name the users, or write "none"')
+    for number, name in enumerate(told, 1):
+        try:
+            user_line(name, number, "protected")
+        except InputError:  # it would protect nobody, unseen
+            raise ConfigError(
+                f"protected: name {number} is neither an e-mail address nor a user id; write each by itself"
+            ) from None
     return Protected.of(*told)
 
 
 def _folded(name: str) -> str:
-    return name.strip().casefold()
+    # An accent may be a letter of its own or a part of one, as whoever typed it had it.
+    return unicodedata.normalize("NFKC", name.strip().casefold())
 
 
 def _read(path: Path) -> Protected:

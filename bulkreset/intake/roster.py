@@ -107,6 +107,8 @@ class Roster:
             if self.listed:
                 self.db.execute(_KNOWN_BY_LISTING if ids_required else _KNOWN_TWICE)
             self.db.execute(_PEOPLE)
+            if self.listed:
+                self.db.execute(_SHOW_LISTED)
             people = self.count("SELECT count(*) FROM person")
             self.excluded = self.db.execute(_EXCLUDE).rowcount
             self._refuse_undecided(ids_required=ids_required)
@@ -268,6 +270,13 @@ _PEOPLE: Final = """
         GROUP BY 1
     )
     ORDER BY user_ref
+"""
+
+# What a task has is what protection is asked about at send time, so it should have both names where both are known.
+_SHOW_LISTED: Final = """
+    UPDATE person SET display = account_user.shown
+    FROM account_user
+    WHERE person.display = person.user_ref AND account_user.user_id = person.user_ref AND account_user.email <> ''
 """
 
 _EXCLUDE: Final = """
