@@ -6,6 +6,7 @@ import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start
 from bulkreset.cli.order import create
+from bulkreset.cli.output import console
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
     from bulkreset.store.batches import Batch
     from bulkreset.store.engine import Store
 
+    Seen = tuple[Batch, list[str]]
+    """A batch, and who has approved it as it stands."""
+
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
 app.command("create")(create)
 
 BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+# Below so many columns the list of batches does without their times, or its numbers would be cut.
+_WIDE = 100
 
 
 @app.command("list")
@@ -47,10 +54,9 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
     """Show one batch: its state and why, its order, its counts."""
-    from bulkreset.store import batches
 
-    async def work(store: "Store") -> "Batch":
-        return await batches.get(store, batch_id)
+    async def work(store: "Store") -> "Seen":
+        return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
 
@@ -95,13 +101,13 @@ def retry(
     except ValueError as error:
         raise UsageError(f"{error}; outcomes are: {', '.join(Outcome)}") from None
 
-    async def work(store: "Store", settings: "Settings") -> "Batch":
+    async def work(store: "Store", settings: "Settings") -> "Seen":
         def fresh_key() -> str:
             master = master_key(settings)
             return master.wrap(master.new_batch_key())
 
         await batches.retry(store, batch_id, person(), outcomes=outcomes, fresh_key=fresh_key)
-        return await batches.get(store, batch_id)
+        return await _look(store, batch_id)
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
@@ -119,13 +125,13 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Let a draft go, as somebody else than who ordered it; bound to its roster and options as they are."""
-    from bulkreset.store import batches, control
+    from bulkreset.store import control
 
-    async def work(store: "Store") -> "Batch":
+    async def work(store: "Store") -> "Seen":
         missing = await control.approve(store, batch_id, person(), roster=roster)
         if missing and not as_json:
             print(f"approved; {missing} more approval{'s are' if missing > 1 else ' is'} needed")
-        return await batches.get(store, batch_id)
+        return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
 
@@ -151,7 +157,9 @@ def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return
     for at, actor, kind, detail in found:
-        print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<16} {actor}  {detail}")
+        print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<15}  {actor}")
+        for name, value in _told(json.loads(detail)):
+            print(f"  {name:<25}  {value}")
 
 
 @app.command()
@@ -182,9 +190,9 @@ def _steer(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) -
 
     act = {"pause": batches.pause, "resume": batches.resume, "cancel": batches.cancel}[verb]
 
-    async def work(store: "Store") -> "Batch":
+    async def work(store: "Store") -> "Seen":
         await act(store, batch_id, person())
-        return await batches.get(store, batch_id)
+        return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
 
@@ -200,11 +208,18 @@ def _with_store(context: typer.Context, work: Any) -> Any:
     return start(inside())
 
 
-def _show(batch: "Batch", *, as_json: bool) -> None:
+async def _look(store: "Store", batch_id: int) -> "Seen":
+    from bulkreset.store import batches, control
+
+    return await batches.get(store, batch_id), await control.approvals(store, batch_id)
+
+
+def _show(seen: "Seen", *, as_json: bool) -> None:
     import json
 
     from bulkreset.report.render import batch_full, standing
 
+    batch, approvers = seen
     if as_json:
         print(json.dumps(batch_full(batch), indent=2, ensure_ascii=False))
         return
@@ -224,19 +239,20 @@ def _show(batch: "Batch", *, as_json: bool) -> None:
     print("  tasks      " + ", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n))
     if any(batch.sessions.values()):
         print("  sessions   " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n))
-    for line in _ordered_so(batch):
+    for line in _ordered_so(batch, approvers):
         print(f"  {line}")
     if batch.outcomes:
         print("  outcomes   " + ", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()))
 
 
-def _ordered_so(batch: "Batch") -> "Iterator[str]":
+def _ordered_so(batch: "Batch", approvers: list[str]) -> "Iterator[str]":
     """Say what is special about how a batch is worked on."""
     options = batch.options
     if options.emergency:
         yield "emergency  started without approvals"
     if batch.approvals_needed:
-        yield f"approvals  {batch.approvals_needed} needed, of other people than {batch.requested_by}"
+        names = f": {', '.join(approvers)}" if approvers else ""
+        yield f"approvals  {len(approvers)} of {batch.approvals_needed}{names}"
     if options.canary:
         yield f"canaries   {options.canary:,} go first{', then it waits' if options.hold_after_canary else ''}"
     if options.ramp_s:
@@ -245,28 +261,36 @@ def _ordered_so(batch: "Batch") -> "Iterator[str]":
         yield f"escrow     to {', '.join(options.escrow_to)}, for {options.escrow_days} days"
 
 
+def _told(detail: dict[str, Any], before: str = "") -> "Iterator[tuple[str, str]]":
+    """Yield what an event tells, one thing at a time; what was not ordered tells nothing."""
+    for name, value in detail.items():
+        if isinstance(value, dict) and value:
+            yield from _told(value, f"{before}{name}.")
+        elif value is not None and value is not False and value != []:
+            yield f"{before}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _table(found: list["Batch"]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from bulkreset.report.render import standing
 
-    table = Table(box=None, header_style="bold")
-    for name in ("id", "account", "state", "incident", "created (UTC)"):
-        table.add_column(name, no_wrap=name != "incident", min_width=12 if name == "incident" else None)
-    for name in ("users", "done", "failed", "left"):
+    screen = console()
+    wide = screen.width >= _WIDE
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("id", "account", "state", "incident", *(["created (UTC)"] if wide else [])):
+        table.add_column(name, no_wrap=name not in ("state", "incident"), overflow="fold")
+    for name in ("users", "done", "failed", "skipped", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     for batch in found:
-        counts = batch.counts
         table.add_row(
             str(batch.id),
             batch.account,
             standing(batch),
             batch.incident,
-            f"{batch.created_at:%Y-%m-%d %H:%M}",
+            *([f"{batch.created_at:%Y-%m-%d %H:%M}"] if wide else []),
             f"{batch.total:,}",
-            f"{counts['succeeded']:,}",
-            f"{counts['failed'] + counts['skipped']:,}",
+            *(f"{batch.counts[state]:,}" for state in ("succeeded", "failed", "skipped")),
             f"{batch.left:,}",
         )
-    Console(markup=False, highlight=False).print(table)
+    screen.print(table)

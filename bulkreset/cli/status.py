@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bulkreset.cli.context import Invocation, opened, start
+from bulkreset.cli.output import console
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _show(found: "Status") -> None:
     )
     _table(
         "batches",
-        ("batch", "account", "state", "final", "left", "remaining"),
+        ("batch", "account", "state", "final", "left", "remaining", ""),
         [_batch(one) for one in found.batches],
         none="no unfinished batch",
     )
@@ -62,7 +63,6 @@ def _show(found: "Status") -> None:
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], *, none: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     print()
@@ -74,7 +74,7 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], *, n
         table.add_column(head, no_wrap=number < len(heads) - 1, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console().print(table)
 
 
 def _standing(one: "AccountStatus") -> str:
@@ -87,14 +87,14 @@ def _standing(one: "AccountStatus") -> str:
 
 def _batch(one: "BatchStatus") -> tuple[str, ...]:
     batch = one.batch
-    because = f": {batch.state_reason}" if batch.state_reason else ""
     return (
         str(batch.id),
         batch.account,
-        f"{batch.state}{because}",
+        str(batch.state),
         f"{batch.tasks - batch.left:,}/{batch.tasks:,}",
         f"{batch.left:,}",
         "" if one.eta_s is None else duration(one.eta_s),
+        batch.state_reason or "",
     )
 
 

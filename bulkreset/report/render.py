@@ -30,8 +30,8 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 Alive = AsyncIterator[list[SessionLine]]
 """Who was reset and has living sessions, a page at a time."""
 
-_WIDTHS: Final = {"user": 36, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
-_WIDTHS_OF_TWO: Final = {"user": 36, "task": 8, "state": 10, "outcome": 17, "calls": 5, "HTTP": 4, "code": 5}
+_WIDTHS: Final = {"user": 36, "state": 10, "outcome": 18, "calls": 5, "HTTP": 4, "code": 5}
+_WIDTHS_OF_TWO: Final = {"user": 36, "task": 8, "state": 10, "outcome": 18, "calls": 5, "HTTP": 4, "code": 5}
 _MESSAGE_WIDTH: Final = 500
 
 
@@ -159,7 +159,9 @@ async def as_table(
         status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
         task = ["password" if line.action == Action.SET_PASSWORD else "sessions"] if two else []
         calls = str(len(line.attempts))
-        cells = (line.user, *task, line.state, line.outcome or "", calls, status, line.code or "")
+        # Whoever was never called has no outcome; the reason for that stands in its place.
+        outcome, code = (line.outcome, line.code) if line.outcome else (line.code, None)
+        cells = (line.user, *task, line.state, outcome or "", calls, status, code or "")
         shown = [_fit(cell, size) for cell, size in zip(cells, widths.values(), strict=True)]
         write("  ".join([*shown, _fit(line.message or "", room)]).rstrip() + "\n")
 
