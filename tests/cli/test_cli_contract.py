@@ -525,3 +525,21 @@ def answer(terminal, old, new, again):
     for question, line in (("Old password: ", old), ("New password: ", new), ("confirmation: ", again)):
         terminal.wait_for(question)
         terminal.type(line)
+
+
+def test_numbers_are_whole_where_there_is_no_terminal(folder, zoom):
+    """A list that is written to a file has every column in full, skipped users beside those that failed."""
+    folder.create("zoom", emails(1, 2))
+    folder.create("zoom", emails(1, 2, 3))  # two of the three are open in the batch before
+    head, *rows = folder.run("batch", "list").out.splitlines()
+    assert head.split()[-5:] == ["users", "done", "failed", "skipped", "left"]
+    assert [row.split()[-5:] for row in rows] == [["2", "0", "0", "0", "2"], ["3", "0", "0", "2", "1"]]
+
+
+def test_a_trail_can_be_read_and_compared(folder, zoom):
+    """Each event is a line with what it tells below it, one thing a line; what was not ordered is left out."""
+    batch = folder.create("zoom", emails(1, 2))
+    first, *told = folder.run("batch", "trail", "1").out.splitlines()
+    assert first.split()[-2] == "created"
+    assert f"  {'roster_sha256':<25}  {batch['roster_sha256']}" in told
+    assert not [line for line in told if line.split()[0] in ("not_before", "options.escrow_to")]
