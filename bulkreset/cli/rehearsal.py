@@ -45,7 +45,7 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
 
     account = settings.account(batch.account)
     provider = open_provider(batch.account, account, settings.base, way)
-    label = provider.label(Action.SET_PASSWORD)
+    label, light = (provider.label(action) for action in (Action.SET_PASSWORD, Action.REVOKE_SESSIONS))
     spacing = Spacing.of(account.rate(label))
     findings = await provider.check(Pacer(store, Quota(batch.account, label), spacing))
     covers = guard(settings)
@@ -62,7 +62,12 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
         sessions=counts[Action.REVOKE_SESSIONS],
         protected=tuple(dict.fromkeys(protected)),
         would_halt=tuple(f"{one.topic}: {one.detail}" for one in findings if not one.ok),
-        estimate_s=estimate(sum(counts.values()), spacing),
+        estimate_s=estimate(sum(counts.values()), spacing)
+        if label == light
+        else max(
+            estimate(counts[Action.SET_PASSWORD], spacing),
+            estimate(counts[Action.REVOKE_SESSIONS], Spacing.of(account.rate(light))),
+        ),
     )
 
 
