@@ -6,7 +6,7 @@ import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start
 from bulkreset.cli.order import create
-from bulkreset.cli.output import console
+from bulkreset.cli.output import console, show_table
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bulkreset.store.batches import Batch
     from bulkreset.store.engine import Store
 
-    Seen = tuple[Batch, list[str]]
-    """A batch, and who has approved it as it stands."""
+    Seen = tuple[Batch, list[str], str | None]
+    """A batch, who has approved it as it stands, and why its account is halted."""
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
@@ -209,9 +209,12 @@ def _with_store(context: typer.Context, work: Any) -> Any:
 
 
 async def _look(store: "Store", batch_id: int) -> "Seen":
-    from bulkreset.store import batches, control
+    from bulkreset.store import batches, control, quotas
 
-    return await batches.get(store, batch_id), await control.approvals(store, batch_id)
+    batch = await batches.get(store, batch_id)
+    async with store.read() as conn:
+        halts = await quotas.halts(conn)
+    return batch, await control.approvals(store, batch_id), halts.get(batch.account) if batch.left else None
 
 
 def _show(seen: "Seen", *, as_json: bool) -> None:
@@ -219,12 +222,15 @@ def _show(seen: "Seen", *, as_json: bool) -> None:
 
     from bulkreset.report.render import batch_full, standing
 
-    batch, approvers = seen
+    batch, approvers, halted = seen
     if as_json:
         print(json.dumps(batch_full(batch), indent=2, ensure_ascii=False))
         return
     because = f" ({batch.state_reason})" if batch.state_reason else ""
     print(f"batch {batch.id} at {batch.account}: {standing(batch)}{because}")
+    if halted:
+        print(f"  halted     the whole account {batch.account}: {halted}")
+        print(f"             put it right, then `bulkreset batch resume {batch.id}`")
     print(f"  incident   {batch.incident}")
     print(f"  reason     {batch.reason}")
     print(f"  ordered by {batch.requested_by}, {batch.created_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -293,4 +299,4 @@ def _table(found: list["Batch"]) -> None:
             *(f"{batch.counts[state]:,}" for state in ("succeeded", "failed", "skipped")),
             f"{batch.left:,}",
         )
-    screen.print(table)
+    show_table(screen, table)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _UNBOUND: Final = 10_000
 
@@ -20,6 +21,14 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNBOUND)
+
+
+def show_table(screen: "Console", table: "Table") -> None:
+    """Write a table without the blanks that fill up its lines."""
+    with screen.capture() as captured:
+        screen.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bulkreset.cli.context import Invocation, opened, start
-from bulkreset.cli.output import console
+from bulkreset.cli.output import console, show_table
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], *, n
         table.add_column(head, no_wrap=number < len(heads) - 1, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    show_table(console(), table)
 
 
 def _standing(one: "AccountStatus") -> str:

@@ -44,3 +44,8 @@ def test_a_halt_is_shown_with_its_reason_and_what_to_do(folder, stand_ins):
     shown = " ".join(folder.run("status").out.split())
     assert "halted:" in shown
     assert "bulkreset batch resume ID" in shown
+    batch = folder.run("batch", "show", "1").out
+    assert "the whole account zoom" in batch
+    assert "bulkreset batch resume 1" in batch
+    folder.run("batch", "cancel", "1")
+    assert "the whole account" not in folder.run("batch", "show", "1").out
