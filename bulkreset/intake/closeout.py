@@ -39,7 +39,7 @@ class Part(StrEnum):
     CREATED = "created"  # came since the freeze, and would have been called
     LEFT_OUT = "left_out"  # would have been called, was there before, and is not on the roster: excluded by name?
     VANISHED = "vanished"  # was called, and is not listed any more
-    OPEN = "open"  # the password is not set: still waiting, under way, or failed
+    OPEN = "open"  # the password is not set: still waiting, under way, failed or cancelled
 
 
 class Person(NamedTuple):
@@ -230,8 +230,8 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
 def _compare(roster: Roster, *, whole: bool) -> None:
     with disk_errors():
         roster.db.execute(_VANISHED, {"part": Part.VANISHED, "whole": whole, "never": Outcome.USER_NOT_FOUND})
-        waiting = {"pending": TaskState.PENDING, "running": TaskState.RUNNING, "failed": TaskState.FAILED}
-        roster.db.execute(_OPEN, {"part": Part.OPEN, **waiting})
+        without = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
+        roster.db.execute(_OPEN, (Part.OPEN, *without))
 
 
 def _add_new(roster: Roster) -> int:
@@ -292,8 +292,8 @@ _VANISHED: Final = """
 
 _OPEN: Final = """
     INSERT INTO difference
-    SELECT :part, user_ref, display, state || coalesce(', ' || outcome, '')
-    FROM held WHERE state IN (:pending, :running, :failed)
+    SELECT ?, user_ref, display, state || coalesce(', ' || outcome, '')
+    FROM held WHERE state IN (?, ?, ?, ?)
 """
 
 _DROP_HELD: Final = """

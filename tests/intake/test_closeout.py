@@ -128,16 +128,17 @@ async def test_who_vanished_before_the_call_counts_in_an_order_for_all_users(des
 
 
 async def test_who_is_still_open_is_told_with_how_far_it_came(desk):
-    """Waiting, under way and failed; not who succeeded or was skipped."""
-    desk.account([user(str(number)) for number in range(1, 5)])
-    await desk.order("1", "2", "3", "4", options=Options(revoke_sessions=True))
+    """Waiting, under way, failed and cancelled; not who succeeded or was skipped."""
+    desk.account([user(str(number)) for number in range(1, 6)])
+    await desk.order("1", "2", "3", "4", "5", options=Options(revoke_sessions=True))
     end(desk, "1", state="failed", outcome="policy_rejected")
+    end(desk, "5", state="cancelled", outcome=None)
     end(desk, "2")
     query(desk, "UPDATE task SET state = 'running' WHERE user_ref = '3' AND action = 'set_password'")
     with await closed(desk) as found:
-        assert found.open.count == 3
+        assert found.open.count == 4
         told = [(person.user_ref, person.detail) for person in found.open.sample]
-        assert told == [("1", "failed, policy_rejected"), ("3", "running"), ("4", "pending")]
+        assert told == [("1", "failed, policy_rejected"), ("3", "running"), ("4", "pending"), ("5", "cancelled")]
 
 
 async def test_large_differences_are_read_in_chunks_and_again(desk):
