@@ -138,28 +138,40 @@ def approve(
 
 @app.command()
 def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
-    """Show who did what to a batch and when: its events, each hashed over the one before."""
+    """Show who did what to a batch and when: its events, each hashed over the one before.
+
+    Exits with 1 where an event was changed or taken out, as far as the hashes can tell.
+    """
     import json
 
+    from bulkreset.errors import StoreError
+    from bulkreset.report import queries
     from bulkreset.report.render import moment
-    from bulkreset.store import batches, control
+    from bulkreset.store import audit, batches, control
 
     async def work(store: "Store") -> Any:
         await batches.get(store, batch_id)
-        return await control.trail(store, batch_id)
+        async with store.read() as conn:
+            torn = await audit.verify(conn, batch_id)
+        return await control.trail(store, batch_id), await queries.audit_head(store, batch_id), torn
 
-    found = _with_store(context, work)
+    found, head, torn = _with_store(context, work)
     if as_json:
         told = [
             {"at": moment(at), "actor": actor, "kind": kind, "detail": json.loads(detail)}
             for at, actor, kind, detail in found
         ]
         print(json.dumps(told, indent=2, ensure_ascii=False))
-        return
-    for at, actor, kind, detail in found:
+    for at, actor, kind, detail in [] if as_json else found:
         print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<15}  {actor}")
         for name, value in _told(json.loads(detail)):
             print(f"  {name:<25}  {value}")
+    if torn is not None:
+        raise StoreError(
+            f"batch {batch_id}: the trail is broken at event {torn.seq}: {torn.reason}; find out who changed it"
+        )
+    if not as_json:
+        print(f"the chain of {len(found)} events is whole; its head is {head}")
 
 
 @app.command()
@@ -171,7 +183,11 @@ def close(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the account once more and say who came since the freeze, who vanished, and who is still open."""
+    """List the account once more and say who came since the freeze, who vanished, and who is still open.
+
+    A batch that has ended counts as closed then. Exits with 4 where it has not, or where somebody came and was not
+    topped up, and with 3 where somebody has no new password.
+    """
     import json
 
     from bulkreset.cli import closing

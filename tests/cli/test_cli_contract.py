@@ -543,3 +543,16 @@ def test_a_trail_can_be_read_and_compared(folder, zoom):
     assert first.split()[-2] == "created"
     assert f"  {'roster_sha256':<25}  {batch['roster_sha256']}" in told
     assert not [line for line in told if line.split()[0] in ("not_before", "options.escrow_to")]
+
+
+def test_a_trail_that_was_changed_is_refused(folder, zoom):
+    """Whoever rewrites an event is found out by the hashes, and the place is named."""
+    folder.create("zoom", emails(1))
+    assert folder.run("batch", "pause", "1").code == 0
+    assert "the chain of 2 events is whole" in folder.run("batch", "trail", "1").out
+    folder.query("UPDATE event SET actor = 'somebody' WHERE seq = 2")
+    for as_json in ([], ["--json"]):
+        ended = folder.run("batch", "trail", "1", *as_json)
+        assert ended.code == 1
+        assert "broken at event 2" in ended.err
+        assert "somebody" in ended.out
