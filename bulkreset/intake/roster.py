@@ -272,7 +272,7 @@ _PEOPLE: Final = """
     ORDER BY user_ref
 """
 
-# What a task has is what protection is asked about at send time, so it should have both names where both are known.
+# What a task has is what protection is asked about at send time: both names, where both are known.
 _SHOW_LISTED: Final = """
     UPDATE person SET display = account_user.shown
     FROM account_user
