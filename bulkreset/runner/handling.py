@@ -72,7 +72,7 @@ class Handling:
         if of is None or claim.action is not Action.SET_PASSWORD or not closed.decision.state.final:
             return None
         failed = closed.decision.state is TaskState.FAILED
-        return watch.ended(claim.batch_id, failed=failed, halt_at=of.options.halt_at, total=of.total)
+        return watch.ended(claim.batch_id, failed=failed, halt_at=of.options.halt_at)
 
     def _chained(self, claim: Claim) -> bool:
         of = self.batches.get(claim.batch_id)

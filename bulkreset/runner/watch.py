@@ -74,18 +74,18 @@ class Watch:
                 self.trusted = True
         return refusal
 
-    def ended(self, batch_id: int, *, failed: bool, halt_at: float, total: int) -> str | None:
+    def ended(self, batch_id: int, *, failed: bool, halt_at: float) -> str | None:
         """Take in one task that is final; tell why its batch must stop, where too many failed lately.
 
-        The share is counted over the last hundred such tasks of the batch, or over all of a smaller one.
+        The share is always of a hundred: one failure of three users is no sign of anything.
         """
         last = self._ended.setdefault(batch_id, deque(maxlen=_LATELY))
         last.append(failed)
-        failures, among = sum(last), min(_LATELY, total)
-        if failures <= halt_at * among:
+        failures = sum(last)
+        if failures <= halt_at * _LATELY:
             return None
         self._ended.pop(batch_id)
-        return f"{failures} of the last {len(last)} users failed, more than {halt_at:.0%} of {among}"
+        return f"{failures} of the last {len(last)} users failed, more than {halt_at:.0%} of {_LATELY}"
 
     def _rate_limited(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
         if not verdict.pauses_quota:

@@ -27,7 +27,6 @@ class OpenBatch:
     policy: str
     wrapped_key: str
     options: Options
-    total: int
     wave: int
     started: bool
     began_at: datetime  # when its wave was opened, or its first task claimed
@@ -110,7 +109,7 @@ async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> lis
     return [_open_batch(row, now) for row in found[turn:] + found[:turn]]
 
 
-_OF_BATCH: Final = ("id", "policy", "wrapped_key", "options", "total", "wave", "wave_at", "started_at")
+_OF_BATCH: Final = ("id", "policy", "wrapped_key", "options", "wave", "wave_at", "started_at")
 
 
 async def pick(
@@ -179,7 +178,6 @@ def _open_batch(row: Row[Any], now: datetime) -> OpenBatch:
         policy=row.policy,
         wrapped_key=row.wrapped_key,
         options=_options(row.options),
-        total=row.total,
         wave=row.wave,
         started=row.started_at is not None,
         began_at=min(row.wave_at or row.started_at or now, now),  # a clock that was set back ends no ramp

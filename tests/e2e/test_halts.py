@@ -107,15 +107,15 @@ async def test_a_halt_counts_under_a_label_that_was_never_called(zoom, installat
 
 
 async def test_too_large_a_share_of_failures_halts_the_batch_and_says_so(zoom, installation):
-    """One more than the share among fifty is one too many; the others wait until somebody resumes."""
+    """One more than the share of a hundred is one too many; the others wait until somebody resumes."""
     failing = addresses(50)[::2]
     tenant = zoom(50, account={"requests_per_second": 20})
     tenant.faults.add([parse_rule({"kind": "answer", "status": 400, "body": ODD, "users": failing})])
-    placed = await installation.order("zoom", addresses(50), options=Options(halt_at=0.1))
+    placed = await installation.order("zoom", addresses(50), options=Options(halt_at=0.05))
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.counts["failed"]) == ("halted", 6)
-    assert batch.state_reason == "6 of the last 11 users failed, more than 10% of 50"
+    assert batch.state_reason == "6 of the last 11 users failed, more than 5% of 100"
     assert len(resets(tenant)) < 20
     assert installation.query("SELECT DISTINCT halted_reason FROM quota") == [(None,)]
 
@@ -133,7 +133,7 @@ async def test_as_many_failures_as_are_allowed_halt_nothing(zoom, installation):
     failing = addresses(50)[::10]
     tenant = zoom(50)
     tenant.faults.add([parse_rule({"kind": "answer", "status": 400, "body": ODD, "users": failing})])
-    placed = await installation.order("zoom", addresses(50), options=Options(halt_at=0.1))
+    placed = await installation.order("zoom", addresses(50), options=Options(halt_at=0.05))
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.outcomes) == ("done", {"ok": 45, "unexpected": 5})
@@ -141,11 +141,11 @@ async def test_as_many_failures_as_are_allowed_halt_nothing(zoom, installation):
 
 async def test_a_batch_halt_is_of_that_batch_alone(zoom, installation):
     """Another batch of the same account goes on to its end."""
-    failing = addresses(20)
-    tenant = zoom(40, account={"requests_per_second": 100})
+    failing = addresses(40)
+    tenant = zoom(60, account={"requests_per_second": 100})
     tenant.faults.add([parse_rule({"kind": "answer", "status": 400, "body": ODD, "users": failing})])
-    bad = await installation.order("zoom", addresses(20))
-    good = await installation.order("zoom", addresses(40)[20:])
+    bad = await installation.order("zoom", addresses(40))
+    good = await installation.order("zoom", addresses(60)[40:])
     await installation.run()
     assert (await installation.batch(bad.id)).state == "halted"
     assert (await installation.batch(good.id)).outcomes == {"ok": 20}
