@@ -162,7 +162,7 @@ async def test_a_lost_worker_loses_no_session(zoom, installation, monkeypatch):
     """Lost before it could record anything, its passwords are confirmed by the next, and sessions end after it."""
     tenant = zoom(20)
     placed = await installation.order("zoom", addresses(20), options=SESSIONS)
-    await lose_a_worker(installation, tenant, monkeypatch, calls=10)
+    await lose_a_worker(installation, monkeypatch)
     landed = sum(user.applied for user in tenant.users)
     assert landed > 0
     assert revocations(tenant) == []
