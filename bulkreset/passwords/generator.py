@@ -1,7 +1,7 @@
 """Passwords out of random bytes: built to a policy, pure, and every accepted one as likely as any other."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise, product
 from typing import Final
 
 from bulkreset.errors import ProviderRefused
@@ -16,8 +16,20 @@ LONGEST_RUN: Final = 2
 Rng = Callable[[int], bytes]
 """Return that many random bytes; `secrets.token_bytes` outside of tests."""
 
-_EASY: Final = ("admin", "changeme", "iloveyou", "letmein", "password", "welcome", "zendesk", "zoom")
-"""What a provider's list of weak passwords surely holds and chance can spell; 'zoom' in one of 200,000."""
+_EASY: Final = {
+    "admin": "adm",
+    "changeme": "nge",
+    "iloveyou": "lov",
+    "letmein": "tme",
+    "password": "ssw",
+    "welcome": "lco",
+    "zendesk": "nde",
+    "zoom": "zoo",
+}
+"""Words that providers' lists of weak passwords surely hold and chance can spell, 'zoom' once in 200,000.
+
+Each goes with three of its letters that no passphrase has: the look for runs of three finds them for nothing.
+"""
 
 # The hardest policy that is not impossible (64 characters and no pair) is met once in about 1,000 draws.
 _DRAWS: Final = 100_000
@@ -32,14 +44,14 @@ def generate(policy: Policy, rng: Rng, taboo: Sequence[str] = ()) -> Secret:
     """
     if reason := policy.impossible():
         raise _refused(policy, reason)
-    taken = [*_EASY, *[piece.casefold() for piece in taboo if len(piece) >= SHORTEST_TABOO]]
+    pieces = [piece.casefold() for piece in taboo if len(piece) >= SHORTEST_TABOO]
     if policy.style is Style.PASSPHRASE and (shape := shape_for(policy)) is not None:
-        return _passphrase(policy, shape, rng, taken)
+        return _passphrase(policy, shape, rng, pieces)
     length = characters(policy)
     classes = _CLASSES if length >= len(_CLASSES) else _required(policy)
     for _ in range(_DRAWS):
         drawn = rng(length).translate(_BY_BYTE)
-        if _has_all(classes, drawn) and not _has_run(drawn, policy.max_run) and not _holds_one(taken, drawn):
+        if _has_all(classes, drawn) and not _is_weak(drawn, policy.max_run) and not _holds_one(pieces, drawn):
             return Secret(drawn.decode("ascii"))
     raise _refused(policy, f"none of {_DRAWS:,} random ones does")
 
@@ -49,10 +61,10 @@ def characters(policy: Policy) -> int:
     return min(max(PREFERRED_LENGTH, policy.length, policy.min_length), policy.max_length)
 
 
-def _passphrase(policy: Policy, shape: Shape, rng: Rng, taken: Iterable[str]) -> Secret:
+def _passphrase(policy: Policy, shape: Shape, rng: Rng, pieces: Iterable[str]) -> Secret:
     for _ in range(_DRAWS):
         drawn = shape.spell(rng)
-        if not _has_run(drawn, policy.max_run) and not _holds_one(taken, drawn):
+        if not _is_weak(drawn, policy.max_run) and not _holds_one(pieces, drawn):
             return Secret(drawn.decode("ascii"))
     raise _refused(policy, f"none of {_DRAWS:,} random ones does")
 
@@ -64,17 +76,17 @@ def _has_all(classes: Iterable[frozenset[int]], drawn: bytes) -> bool:
     return True
 
 
-def _holds_one(taken: Iterable[str], drawn: bytes) -> bool:
+def _holds_one(pieces: Iterable[str], drawn: bytes) -> bool:
     folded = drawn.lower().decode("ascii")
-    for piece in taken:  # noqa: SIM110  (as above)
+    for piece in pieces:  # noqa: SIM110  (as above)
         if piece in folded:
             return True
     return False
 
 
-def _has_run(drawn: bytes, max_run: int) -> bool:
-    if max_run == 1:
-        return not _PAIRS.isdisjoint(pairwise(drawn))
+def _is_weak(drawn: bytes, max_run: int) -> bool:
+    if max_run == 1 and not _PAIRS.isdisjoint(pairwise(drawn)):
+        return True
     return not _TRIPLES.isdisjoint(zip(drawn, drawn[1:], drawn[2:], strict=False))
 
 
@@ -90,6 +102,12 @@ def _refused(policy: Policy, reason: str) -> ProviderRefused:
     )
 
 
+def _in_any_case(letters: Iterable[str]) -> frozenset[tuple[int, ...]]:
+    """Spell letters, as bytes, in all the ways that the alphabet can."""
+    cases = (product(*({c, c.upper()} & set(ALPHABET) for c in spelled)) for spelled in letters)
+    return frozenset(tuple("".join(case).encode("ascii")) for case in chain.from_iterable(cases))
+
+
 def _runs(spelled: Iterable[str]) -> frozenset[tuple[int, ...]]:
     """Keep, as bytes, what is one run from its first to its last character."""
     return frozenset(tuple(text.encode("ascii")) for text in spelled if longest_run(text) == len(text))
@@ -103,4 +121,6 @@ _PAIRS: Final = _runs(first + second for first in ALPHABET for second in ALPHABE
 _NEXT: Final = {
     first: [after for before, after in _PAIRS if before == first] for first in ALPHABET.encode("ascii")
 }
-_TRIPLES: Final = _runs(bytes((*pair, third)).decode("ascii") for pair in _PAIRS for third in _NEXT[pair[1]])
+_TRIPLES: Final = _in_any_case(_EASY.values()) | _runs(
+    bytes((*pair, third)).decode("ascii") for pair in _PAIRS for third in _NEXT[pair[1]]
+)

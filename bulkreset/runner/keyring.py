@@ -39,7 +39,11 @@ def taboo(display: str) -> tuple[str, ...]:
 
     A part that ends in a number counts without it as well: 'jane77' and 'jane'. Shorter than three is no part.
     """
-    return tuple(dict.fromkeys((*_PARTS.findall(display), *_NAMES.findall(display))))
+    parts = _PARTS.findall(display)
+    for part in parts[:]:
+        if not part.isalpha():
+            parts.extend(_NAMES.findall(part))
+    return tuple(parts)
 
 
 _PARTS = re.compile(r"[^\W_]{3,}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bulkreset.errors import ProviderRefused
 from bulkreset.passwords import generator
 from bulkreset.passwords.generator import ALPHABET, DIGITS, LOWER, SPECIALS, UPPER, generate
+from bulkreset.passwords.passphrase import SYLLABLES
 from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, STRONGEST, Policy, longest_run
 from bulkreset.sandbox.policy import WEAK
 
@@ -101,6 +102,13 @@ def test_a_draw_with_a_word_that_everybody_tries_is_thrown_away(word):
     assert word not in password.lower()
     assert len(draws) < 20, "the first draw was taken"
     assert STRONGEST.violations(first) == [], "the first draw had other faults as well"
+
+
+def test_the_letters_that_give_such_a_word_away_take_nothing_from_passphrases():
+    """Each word holds its three letters, and none of them stands between consonants and vowels by turns."""
+    assert all(len(letters) == 3 and letters in word for word, letters in generator._EASY.items())
+    for letters in generator._EASY.values():
+        assert not any(letters in one + two for one in SYLLABLES for two in SYLLABLES)
 
 
 def test_every_weak_word_of_the_stand_in_is_known_or_cannot_be_spelled():
