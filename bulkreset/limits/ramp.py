@@ -13,9 +13,10 @@ FIRST_SHARE: Final = 0.1
 def on_ramp(since_us: int, ramp_us: int, *, interval_us: int) -> bool:
     """Tell whether the slot that lies `since_us` after the start of the ramp may be used; slots are even.
 
-    It may where the number of calls that the ramp allows so far passes a whole number with this slot.
+    It may where the number of calls that the ramp allows so far passes a whole number with this slot, and where
+    it is the first: at a low rate a tenth of it is no call for a long time, and a ramp must begin.
     """
-    if since_us >= ramp_us:
+    if since_us >= ramp_us or since_us < interval_us:
         return True
     return int(_allowed(since_us, ramp_us, interval_us)) > int(
         _allowed(since_us - interval_us, ramp_us, interval_us)

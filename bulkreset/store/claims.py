@@ -210,7 +210,8 @@ def _ramped(
     usable: dict[int, Collection[int]] = {}
     ramping = 0
     for one in of.values():
-        began_us, ramp_us = quotas.microseconds(one.began_at), one.options.ramp_s * US
+        began_us = quotas.microseconds(one.began_at) if one.started else slots.start
+        ramp_us = one.options.ramp_s * US
         if ramp_us and slots.stop < began_us + ramp_us:
             ramping += 1
             usable[one.id] = [

@@ -46,3 +46,9 @@ def test_workers_that_share_the_line_of_time_keep_to_one_ramp(interval_us, ramp_
     dealt = [slots[number::workers] for number in range(workers)]
     together = sorted(at for own in dealt for at in own if on_ramp(at, ramp_us, interval_us=interval_us))
     assert together == used(ramp_us, interval_us)
+
+
+@given(intervals, ramps)
+def test_a_ramp_begins_with_its_first_slot(interval_us, ramp_us):
+    """A tenth of a low rate is no call for many seconds; a batch whose first call waits for that never begins."""
+    assert on_ramp(0, ramp_us, interval_us=interval_us)
