@@ -217,7 +217,10 @@ async def pause(store: Store, batch_id: int, actor: str) -> None:
 
 
 async def resume(store: Store, batch_id: int, actor: str) -> None:
-    """Go on with a paused or halted batch, and lift the halt of its account: somebody has acted."""
+    """Go on with a paused or halted batch, and lift the halt of its account: somebody has acted.
+
+    Where a ramp was ordered it begins anew.
+    """
     async with store.write() as conn:
         found = (
             await conn.execute(select(batch.c.account, batch.c.state).where(batch.c.id == batch_id))
@@ -234,7 +237,15 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
             await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind="halt_lifted")
         else:
             await change(
-                conn, store, batch_id, actor, "resumed", allowed, state=BatchState.OPEN, state_reason=None
+                conn,
+                store,
+                batch_id,
+                actor,
+                "resumed",
+                allowed,
+                state=BatchState.OPEN,
+                state_reason=None,
+                wave_at=case((batch.c.started_at.is_not(None), await store.now(conn)), else_=batch.c.wave_at),
             )
         if found is not None and lifts:
             await quotas.lift(conn, found.account)

@@ -1,10 +1,10 @@
 """What lets a batch go on, or end for good: approvals, the gate behind the canaries, the close."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, case, func, insert, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import UsageError
@@ -12,12 +12,14 @@ from bulkreset.model import Action, BatchState, TaskState
 from bulkreset.options import Options
 from bulkreset.store import audit, batches
 from bulkreset.store.engine import LONG, Store
-from bulkreset.store.locks import lock_batch
-from bulkreset.store.tables import approval, batch, event, is_canary, task
+from bulkreset.store.locks import lock_batch, lock_tasks
+from bulkreset.store.tables import approval, batch, event, is_canary, is_pending, task
 
 _PAGE: Final = 5_000
 # An abbreviation that nobody hits by chance, as short as a person reads out over the phone.
 _SHORTEST_HASH: Final = 8
+# More than any retry of ours: whoever is due later was put off by the provider, most often until tomorrow.
+_WAITED_FOR: Final = timedelta(minutes=15)
 
 
 async def approve(store: Store, batch_id: int, approver: str, *, roster: str | None = None) -> int:
@@ -63,18 +65,24 @@ async def approvals(store: Store, batch_id: int) -> list[str]:
 
 
 def same_person(one: str, other: str) -> bool:
-    """Tell whether two actors are one person, who may have been root in between."""
-    return _person(one) == _person(other)
+    """Tell whether two actors are one person, who may have been root in between.
+
+    `bob (as ada)` is bob and is ada as well: whose name sudo tells is a variable that ada herself could have set.
+    Two who both worked as a third user are two.
+    """
+    first, second = _names(one), _names(other)
+    return first[0] == second[0] or first[0] in second or second[0] in first
 
 
 async def advance(store: Store) -> list[int]:
     """Open the second wave of the batches whose canaries have all ended; return those batches.
 
-    A batch whose canaries failed more than its options allow is halted instead, and one that was ordered so is
-    paused for somebody to look. Harmless to call often and on many workers.
+    A batch whose canaries failed more than its options allow, or of whose canaries none succeeded, is halted
+    instead, and one that was ordered so is paused for somebody to look. A canary that may not be called for a long
+    time yet is not waited for and follows with the others. Harmless to call often and on many workers.
     """
     async with store.read() as conn:  # most often there is nothing, and then no write is worth its fsync
-        if not (ids := await _past_canaries(conn)):
+        if not (ids := await _past_canaries(conn, await store.now(conn))):
             return []
     async with store.write(LONG) as conn:
         rows = await conn.execute(
@@ -84,8 +92,8 @@ async def advance(store: Store) -> list[int]:
             .with_for_update(of=batch, key_share=True, skip_locked=True)
         )
         held = rows.all()
-        still = set(await _past_canaries(conn))
         now = await store.now(conn)
+        still = set(await _past_canaries(conn, now))
         for row in held:
             if row.id in still:
                 await _open_gate(conn, row, now)
@@ -173,12 +181,16 @@ async def _approvers(conn: AsyncConnection, row: Any, options: Options) -> list[
     return [one.approver for one in rows]
 
 
-def _person(actor: str) -> str:
-    return actor.partition(" (as ")[0].strip().casefold()
+def _names(actor: str) -> tuple[str, ...]:
+    """Return who acted, and as which user of the system where that is another one."""
+    person = actor.partition(" (as ")[0]
+    _, found, user = actor.rpartition(" (as ")
+    return tuple(name.strip().casefold() for name in ([person, user.removesuffix(")")] if found else [person]))
 
 
-async def _past_canaries(conn: AsyncConnection) -> list[int]:
-    active = task.c.state.in_((TaskState.PENDING, TaskState.RUNNING))
+async def _past_canaries(conn: AsyncConnection, now: datetime) -> list[int]:
+    soon = and_(task.c.state == TaskState.PENDING, task.c.due_at <= now + _WAITED_FOR)
+    active = or_(soon, task.c.state == TaskState.RUNNING)
     first = select(task.c.id).where(task.c.batch_id == batch.c.id, is_canary(), active).limit(1).scalar_subquery()
     rows = await conn.execute(
         select(batch.c.id).where(batch.c.state == BatchState.OPEN, batch.c.wave == 0, first.is_(None))
@@ -187,16 +199,23 @@ async def _past_canaries(conn: AsyncConnection) -> list[int]:
 
 
 async def _open_gate(conn: AsyncConnection, row: Any, now: datetime) -> None:
-    failed = func.sum(case((task.c.state == TaskState.FAILED, 1), else_=0))
-    counted = select(func.count().label("n"), func.coalesce(failed, 0).label("failed")).where(
-        task.c.batch_id == row.id, is_canary(), task.c.action == Action.SET_PASSWORD
+    ours = and_(task.c.batch_id == row.id, is_canary())
+    counts = (
+        func.coalesce(func.sum(case((task.c.state == state, 1), else_=0)), 0).label(str(state))
+        for state in (TaskState.FAILED, TaskState.SUCCEEDED)
     )
+    counted = select(func.count().label("n"), *counts).where(ours, task.c.action == Action.SET_PASSWORD)
     told = (await conn.execute(counted)).one()
+    waits = and_(ours, is_pending())
+    await lock_tasks(conn, waits)
+    await conn.execute(update(task).where(waits).values(wave=1))
     options = Options.from_json(row.options)
     said = f"{told.failed} of {told.n} canaries failed"
     state, reason = BatchState.OPEN, None
     if told.failed > options.halt_at * told.n:
         state, reason = BatchState.HALTED, f"{said}; see `bulkreset report {row.id} --state failed`"
+    elif told.n and not told.succeeded:
+        state, reason = BatchState.HALTED, f"none of {told.n} canaries succeeded; see `bulkreset report {row.id}`"
     elif options.hold_after_canary:
         state, reason = BatchState.PAUSED, f"{said}; look at them, then `bulkreset batch resume {row.id}`"
     await conn.execute(

@@ -141,7 +141,7 @@ batch = Table(
     Column("options", Text, nullable=False, server_default="{}"),  # JSON: see bulkreset.options
     Column("approvals_needed", Integer, nullable=False, server_default="0"),
     Column("wave", Integer, nullable=False, server_default="1"),  # the wave of tasks that may be claimed
-    Column("wave_at", UtcDateTime),  # when that wave was opened; NULL for the first
+    Column("wave_at", UtcDateTime),  # when work on that wave began or went on; NULL: at started_at
     Column("closed_at", UtcDateTime),  # when the roster was held against the account once more
     Column("wrapped_key", Text),  # the batch key under the master key; NULL once nothing is sealed any more
     _one_of("state", BatchState),
