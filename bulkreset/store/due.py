@@ -79,7 +79,7 @@ async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> lis
         task.c.due_at <= now,
         along=[task.c.due_at, task.c.id],
     )
-    rows = await conn.execute(
+    wanted = (
         select(*(batch.c[name] for name in _OF_BATCH))
         .where(
             batch.c.account == which.account,
@@ -89,21 +89,23 @@ async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> lis
         )
         .order_by(batch.c.id)
         .limit(_BATCHES_AT_ONCE)
-        # Held, so that a pause or a cancel comes before this claim or after it, and never in between. One that
-        # is under way is not waited for: it is about to take the batch away. Shared, for another label of the
-        # account claims from the same batch.
-        .with_for_update(of=batch, read=True, skip_locked=True)
     )
-    found: list[Row[Any]] = list(rows.all())
-    if fresh := [row.id for row in found if row.started_at is None]:
-        # The first claim writes into the batch, so it must be the only one; whoever comes second tries again.
-        ours = await conn.execute(
-            select(batch.c.id)
-            .where(batch.c.id.in_(fresh))
-            .with_for_update(of=batch, key_share=True, skip_locked=True)
+    if conn.dialect.name == "sqlite":
+        found = list((await conn.execute(wanted)).all())
+    else:
+        # Held, so that a pause or a cancel comes before this claim or after it, and never in between. One that is
+        # under way is not waited for: it is about to take the batch away. Shared, for another label of the account
+        # claims from the same batch; but the first claim writes into it and must be the only one. It asks for that
+        # at once: two that shared it first would both give way, again and again.
+        locks = (
+            (batch.c.started_at.is_not(None), {"read": True}),
+            (batch.c.started_at.is_(None), {"key_share": True}),
         )
-        held = {row.id for row in ours}
-        found = [row for row in found if row.started_at is not None or row.id in held]
+        found = []
+        for which_of_them, lock in locks:
+            held = wanted.where(which_of_them).with_for_update(of=batch, skip_locked=True, **lock)
+            found += (await conn.execute(held)).all()
+        found = sorted(found, key=lambda row: row.id)[:_BATCHES_AT_ONCE]
     # A claim may be of one slot only, so whose turn is first must move on from claim to claim.
     turn = now.microsecond // 1000 % len(found) if found else 0
     return [_open_batch(row, now) for row in found[turn:] + found[:turn]]

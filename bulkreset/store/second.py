@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, case, literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, TaskState
+from bulkreset.store.locks import lock_tasks
 from bulkreset.store.rows import as_json, rows_in
 from bulkreset.store.tables import UtcDateTime, is_active, is_pending, task
 
@@ -25,6 +26,7 @@ async def release(conn: AsyncConnection, ended: Sequence[tuple[int, bool]], *, n
     """
     if ended:
         rows = as_json([{"task_id": task_id, "elsewhere": elsewhere} for task_id, elsewhere in ended])
+        await lock_tasks(conn, _WAITING, {"ended": rows})
         await conn.execute(_RELEASE, {"ended": rows, "now": now})
 
 
@@ -35,6 +37,19 @@ async def bring_back(conn: AsyncConnection, batch_id: int, *, now: datetime) -> 
 
 _ended = rows_in("ended", {"task_id": BigInteger(), "elsewhere": Boolean()})
 _first = task.alias("first")
+
+_second = task.alias("second")
+
+# By id, as a cancel takes them meanwhile: an UPDATE alone would lock them as it finds them.
+_WAITING = task.c.id.in_(
+    select(_second.c.id).where(
+        _first.c.id == _ended.c.task_id,
+        _second.c.batch_id == _first.c.batch_id,
+        _second.c.user_ref == _first.c.user_ref,
+        _second.c.action == Action.REVOKE_SESSIONS,
+        _second.c.wave.is_(None),
+    )
+)
 
 _released = or_(
     _first.c.state == TaskState.SUCCEEDED, and_(_first.c.state == TaskState.SKIPPED, _ended.c.elsewhere)
