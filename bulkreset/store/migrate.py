@@ -1,38 +1,51 @@
 """Bring the tables to this program's revision, from a checkout or from the installed package alike."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import RunnerActive, StoreError
 from bulkreset.store import sqlite
 from bulkreset.store.engine import engine_of, explained
 from bulkreset.store.place import Place, SqlitePlace
-from bulkreset.store.tables import SCHEMA_REVISION, metadata
+from bulkreset.store.tables import SCHEMA_REVISION, metadata, worker
 
 # Any number will do that nobody else locks: two upgrades at once must come one after the other.
 _UPGRADE_LOCK = 6_184_202_611
+# Three times as long as a worker is silent.
+_SEEN_LATELY: Final = timedelta(seconds=30)
 
 
 async def upgrade(place: Place) -> tuple[str | None, str]:
     """Run the migrations that are missing, in one transaction; return the revisions before and after.
 
     A SQLite file is made where there is none, readable by its owner only; at PostgreSQL the database must exist.
+    Raises StoreError where a worker of the version before is at work: it looks at the tables once only, when it
+    starts, and would go on without knowing of drafts, waves and the ends of sessions.
     """
-    if isinstance(place, SqlitePlace):
-        with explained(place):
-            sqlite.make_private(place.path)
-    async with _connected(place, write=True) as conn:
-        if not isinstance(place, SqlitePlace):
-            await conn.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _UPGRADE_LOCK})
-        return await conn.run_sync(_upgrade)
+    with ExitStack() as held:
+        alone = True
+        if isinstance(place, SqlitePlace):
+            with explained(place):
+                sqlite.make_private(place.path)
+            if place.path.stat().st_size:
+                try:
+                    held.enter_context(sqlite.file_lock(place.path))
+                except RunnerActive:
+                    alone = False
+        async with _connected(place, write=True) as conn:
+            if not isinstance(place, SqlitePlace):
+                await conn.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _UPGRADE_LOCK})
+            return await conn.run_sync(_upgrade, alone)
 
 
 async def differences(place: Place) -> list[str]:
@@ -67,8 +80,16 @@ async def _connected(place: Place, *, write: bool) -> AsyncIterator[AsyncConnect
             await engine.dispose()
 
 
-def _upgrade(connection: Connection) -> tuple[str | None, str]:
+def _upgrade(connection: Connection, alone: bool) -> tuple[str | None, str]:
     before = _revision(connection)
+    if before not in (None, SCHEMA_REVISION):
+        at_work = _at_work(connection)
+        if at_work or not alone:
+            raise StoreError(
+                f"a worker is at work on these tables{': ' if at_work else ''}{', '.join(at_work[:5])}; stop all "
+                f"workers (one that was killed counts for {_SEEN_LATELY.total_seconds():.0f} s), then run "
+                "`bulkreset db upgrade` again"
+            )
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -76,6 +97,15 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
     after = _revision(connection)
     assert after is not None
     return before, after
+
+
+def _at_work(connection: Connection) -> list[str]:
+    """Return the workers that told of themselves lately; at SQLite the lock on the file tells."""
+    if connection.dialect.name == "sqlite" or not inspect(connection).has_table("worker"):
+        return []
+    lately = func.clock_timestamp() - _SEEN_LATELY
+    rows = select(worker.c.name).where(worker.c.ended_at.is_(None), worker.c.seen_at > lately)
+    return list(connection.execute(rows.order_by(worker.c.name)).scalars())
 
 
 def _differences(connection: Connection) -> list[str]:

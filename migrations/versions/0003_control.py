@@ -63,7 +63,8 @@ def downgrade() -> None:
     op.drop_column("task", "wave")
     for name in ("closed_at", "wave_at", "wave", "approvals_needed"):
         op.drop_column("batch", name)
-    op.execute("UPDATE batch SET state = 'paused' WHERE state = 'draft'")
+    # Not paused: nobody may start what was not approved. Its tasks are swept by the version before.
+    op.execute("UPDATE batch SET state = 'cancelled', state_reason = 'was a draft' WHERE state = 'draft'")
     _states(_WORDS, _WORDS_BEFORE)
 
 

@@ -16,6 +16,7 @@ from bulkreset.errors import ConfigError, SchemaBehind, StoreError
 from bulkreset.store.engine import engine_of, open_store, runner_lock
 from bulkreset.store.migrate import differences, scripts, upgrade
 from bulkreset.store.place import place_of
+from bulkreset.store.sqlite import file_lock
 from bulkreset.store.tables import SCHEMA_REVISION
 
 SQLITE = DatabaseSettings(url="sqlite:///t.db")
@@ -195,3 +196,56 @@ async def test_one_runner_at_a_time_holds_a_file(tmp_path):
             pass
     finally:
         await store.close()
+
+
+async def _behind(place):
+    """Bring the tables one revision down, as the version before has them."""
+    await upgrade(place)
+    engine = engine_of(place)
+    async with engine.connect() as conn:
+        await conn.execution_options(bulkreset_write=True, bulkreset_migrates=True)
+        async with conn.begin():
+            await conn.run_sync(_downgrade, "0002")
+    return engine
+
+
+async def test_tables_are_not_changed_under_a_runner(tmp_path, place):
+    """A runner of the version before would send passwords where sessions are to end; it must be stopped first."""
+    engine = await _behind(place)
+    await engine.dispose()
+    with file_lock(place.path), pytest.raises(StoreError, match="stop all workers"):
+        await upgrade(place)
+    assert await upgrade(place) == ("0002", SCHEMA_REVISION)
+    with file_lock(place.path):
+        assert await upgrade(place) == (SCHEMA_REVISION, SCHEMA_REVISION)
+
+
+async def test_tables_are_not_changed_under_workers_at_postgresql(postgres_server, tmp_path):
+    """Whoever told lately that it is there is named; one that ended or fell silent is not."""
+    place = place_of(DatabaseSettings(url=postgres_server.fresh()), tmp_path)
+    engine = await _behind(place)
+    told = "INSERT INTO worker VALUES ('{}', '1', now(), now() - interval '{} s', {})"
+    async with engine.begin() as conn:
+        await conn.execute(text(told.format("here:1", 5, "NULL")))
+        await conn.execute(text(told.format("gone:2", 5, "now()")))
+        await conn.execute(text(told.format("silent:3", 90, "NULL")))
+    with pytest.raises(StoreError, match="at work on these tables: here:1; stop all workers"):
+        await upgrade(place)
+    async with engine.begin() as conn:
+        await conn.execute(text("UPDATE worker SET ended_at = now() WHERE name = 'here:1'"))
+    await engine.dispose()
+    assert await upgrade(place) == ("0002", SCHEMA_REVISION)
+
+
+async def test_a_draft_cannot_be_started_by_the_version_before(anywhere):
+    """Going back a version cancels what nobody has approved: `resume` would start it."""
+    await upgrade(anywhere)
+    engine = engine_of(anywhere)
+    cast = "+00:00" if engine.dialect.name == "postgresql" else ""
+    async with engine.connect() as conn:
+        await conn.execution_options(bulkreset_write=True, bulkreset_migrates=True)
+        async with conn.begin():
+            await conn.exec_driver_sql(_A_BATCH.format("draft").replace("+00:00", cast))
+            await conn.run_sync(_downgrade, "0002")
+            assert (await conn.execute(text("SELECT state FROM batch"))).scalar_one() == "cancelled"
+    await engine.dispose()
