@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import TracebackType
@@ -25,8 +26,8 @@ from bulkreset.providers import open_provider
 from bulkreset.providers.http import ReadTransport
 from bulkreset.store import batches
 from bulkreset.store.batches import Batch
-from bulkreset.store.engine import Store
-from bulkreset.store.members import Member, members
+from bulkreset.store.engine import LONG, Store
+from bulkreset.store.members import Member, members, reset_since
 from bulkreset.store.pace import Pacer
 
 SAMPLE: Final = 20
@@ -39,7 +40,8 @@ class Part(StrEnum):
     CREATED = "created"  # came since the freeze, and would have been called
     LEFT_OUT = "left_out"  # would have been called, was there before, and is not on the roster: excluded by name?
     VANISHED = "vanished"  # was called, and is not listed any more
-    OPEN = "open"  # the password is not set: still waiting, under way, failed or cancelled
+    # the password is not set: still waiting, under way, failed, cancelled, or left to a batch that did not set it
+    OPEN = "open"
 
 
 class Person(NamedTuple):
@@ -128,6 +130,9 @@ async def close_out(
         await beside(_prepare, roster)
         async for page in members(store, batch_id):
             await beside(_hold, roster, page)
+        async with store.read(LONG) as conn, aclosing(reset_since(conn, batch.account, batch.created_at)) as pages:
+            async for done in pages:
+                await beside(_done, roster, done)
         await beside(_compare, roster, whole=filters is not None)
         new = 0 if filters is None else await beside(_add_new, roster)
         if new:
@@ -220,18 +225,24 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
             member.state,
             member.outcome,
             member.called,
+            member.left_to,
         )
         for member in page
     )
     with disk_errors():
-        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?)", rows)
+        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _done(roster: Roster, refs: Sequence[str]) -> None:
+    with disk_errors():
+        roster.db.executemany("INSERT OR IGNORE INTO done VALUES (?)", ((ref,) for ref in refs))
 
 
 def _compare(roster: Roster, *, whole: bool) -> None:
     with disk_errors():
         roster.db.execute(_VANISHED, {"part": Part.VANISHED, "whole": whole, "never": Outcome.USER_NOT_FOUND})
-        without = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
-        roster.db.execute(_OPEN, (Part.OPEN, *without))
+        unset = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
+        roster.db.execute(_OPEN, {"part": Part.OPEN, **{str(state): state for state in unset}})
 
 
 def _add_new(roster: Roster) -> int:
@@ -272,8 +283,9 @@ def _people(roster: Roster, part: Part, size: int = CHUNK) -> Iterator[list[Pers
 
 _TABLES: Final = """
     CREATE TABLE held (
-        user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER
+        user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER, left_to TEXT
     ) WITHOUT ROWID;
+    CREATE TABLE done (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE INDEX account_user_by_email ON account_user (email);
     CREATE TABLE difference (
         part TEXT, user_ref TEXT, display TEXT, detail TEXT, PRIMARY KEY (part, user_ref)
@@ -292,8 +304,10 @@ _VANISHED: Final = """
 
 _OPEN: Final = """
     INSERT INTO difference
-    SELECT ?, user_ref, display, state || coalesce(', ' || outcome, '')
-    FROM held WHERE state IN (?, ?, ?, ?)
+    SELECT :part, user_ref, display, state || coalesce(', ' || outcome, ', ' || left_to, '')
+    FROM held
+    WHERE (state IN (:pending, :running, :failed, :cancelled) OR left_to IS NOT NULL)
+        AND user_ref NOT IN (SELECT user_ref FROM done)
 """
 
 _DROP_HELD: Final = """

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import Action, TaskState
+from bulkreset.model import Action, Skip, TaskState
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import batch, task
 
@@ -15,18 +15,23 @@ _PAGE: Final = 5_000
 
 
 class Member(NamedTuple):
-    """One user of a roster and how far setting the password has come; `called` once a call may have left."""
+    """One user of a roster and how far setting the password has come; `called` once a call may have left.
+
+    `left_to` names the batch that a skipped user was left to, which had them already.
+    """
 
     user_ref: str
     display: str
     state: str
     outcome: str | None
     called: bool
+    left_to: str | None = None
 
 
 async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], None]:
     """Yield the users of a batch by `user_ref`; each page is a snapshot of its own and holds up no writer."""
-    wanted = (task.c.user_ref, task.c.display, task.c.state, task.c.outcome, task.c.attempt)
+    left_to = case((task.c.code == Skip.OPEN_ELSEWHERE, task.c.message)).label("left_to")
+    wanted = (task.c.user_ref, task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to)
     ours = (task.c.batch_id == batch_id, task.c.action == Action.SET_PASSWORD)
     last = ""
     while True:
@@ -34,7 +39,9 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
             rows = await _page(conn, wanted, ours, last)
         if not rows:
             return
-        yield [Member(row.user_ref, row.display, row.state, row.outcome, row.attempt > 0) for row in rows]
+        yield [
+            Member(row.user_ref, row.display, row.state, row.outcome, row.attempt > 0, row.left_to) for row in rows
+        ]
         last = rows[-1].user_ref
 
 

@@ -12,6 +12,7 @@ from bulkreset.intake.filters import Filters, filters_for
 from bulkreset.intake.users_file import user_line
 from bulkreset.options import Options
 from bulkreset.providers.base import Role, Status
+from bulkreset.store import batches
 from bulkreset.store.engine import system_clock
 
 ALL = Filters()
@@ -217,3 +218,28 @@ async def test_a_top_up_needs_what_an_order_for_all_users_needs(desk):
         desk.told["acme"]["protected"] = None
         with pytest.raises(ConfigError, match="protected"):
             await top_up(desk.store, desk.settings, None, desk.master, found, "tester")
+
+
+async def test_whoever_was_cancelled_is_still_open(desk):
+    """A cancelled batch leaves people without a new password; its close-out must not say that all is well."""
+    desk.account([user("1", "a@x.org"), user("2", "b@x.org")])
+    await desk.order(all_users=ALL)
+    end(desk, "1")
+    await batches.cancel(desk.store, 1, "bob")
+    with await closed(desk) as found:
+        assert refs(found, Part.OPEN) == ["2"]
+        assert found.open.sample[0].detail == "cancelled"
+
+
+async def test_whoever_was_left_to_a_batch_that_did_not_do_it_is_still_open(desk):
+    """Skipped, for another batch had them: they are done only where some batch has set their password."""
+    desk.account([user("1", "a@x.org"), user("2", "b@x.org"), user("3", "c@x.org")])
+    await desk.order("1", "2")
+    await desk.order(all_users=ALL)
+    with await closed(desk, 2) as found:
+        assert refs(found, Part.OPEN) == ["1", "2", "3"]
+    end(desk, "1", "3")
+    await batches.cancel(desk.store, 1, "bob")
+    with await closed(desk, 2) as found:
+        assert refs(found, Part.OPEN) == ["2"]
+        assert found.open.sample[0].detail == "skipped, already open in batch 1"
