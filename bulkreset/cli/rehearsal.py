@@ -47,7 +47,8 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
     provider = open_provider(batch.account, account, settings.base, way)
     label, light = (provider.label(action) for action in (Action.SET_PASSWORD, Action.REVOKE_SESSIONS))
     spacing = Spacing.of(account.rate(label))
-    findings = await provider.check(Pacer(store, Quota(batch.account, label), spacing))
+    pace = Pacer(store, Quota(batch.account, label), spacing)
+    findings = await provider.check(pace, revokes=batch.options.revoke_sessions)
     covers = guard(settings)
     counts = {Action.SET_PASSWORD: 0, Action.REVOKE_SESSIONS: 0}
     protected = []

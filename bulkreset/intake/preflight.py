@@ -59,7 +59,7 @@ async def survey(
     owner and admins. Raises ProviderRefused where the listing is what tells who may be called.
     """
     looks = order.preflight or order.all_users is not None
-    findings = await provider.check(pace) if looks else []
+    findings = await provider.check(pace, revokes=order.options.revoke_sessions) if looks else []
     would_halt = tuple(f"{finding.topic}: {finding.detail}" for finding in findings if not finding.ok)
     # Who is not known to be an admin there is refused there.
     spared = isinstance(account, ZoomSettings) and order.all_users is None

@@ -152,8 +152,8 @@ class Provider(Protocol):
     async def policy(self, pace: Pace) -> Policy:
         """Read the account's password policy; the strictest safe one where it cannot be read."""
 
-    async def check(self, pace: Pace) -> list[Finding]:
-        """Log in and look for all that would refuse a reset; sends no write."""
+    async def check(self, pace: Pace, *, revokes: bool = False) -> list[Finding]:
+        """Log in and look for all that would refuse a reset, or the end of sessions too; sends no write."""
 
     def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
         """List the account's users, a page at a time; a user may come twice where the listing began anew."""

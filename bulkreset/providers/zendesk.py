@@ -106,7 +106,7 @@ class Zendesk:
         why = f"the strongest form, since Zendesk does not show its requirements: {self._reader.words(answer)}"
         return dataclasses.replace(STRONGEST, source=why)
 
-    async def check(self, pace: Pace) -> list[Finding]:
+    async def check(self, pace: Pace, *, revokes: bool = False) -> list[Finding]:  # noqa: ARG002  (an admin may)
         """Log in, look at the role, and read the requirements; sends no write."""
         try:
             me = await self._users.me(pace)

@@ -116,7 +116,7 @@ class Zoom:
             return _policy(requirement)
         return _strongest(f"Zoom does not show its password requirement: {self._reader.words(answer)}")
 
-    async def check(self, pace: Pace) -> list[Finding]:
+    async def check(self, pace: Pace, *, revokes: bool = False) -> list[Finding]:
         """Log in, look at the scopes, and read the policy and a page of users; sends no write."""
         try:
             await self.auth.prepare()
@@ -124,7 +124,7 @@ class Zoom:
             return [Finding("login", ok=False, detail=str(error))]
         return [
             Finding("login", ok=True, detail=f"Zoom accepts the app; token with {len(self.auth.scopes)} scopes"),
-            self._check_scopes(),
+            self._check_scopes(revokes=revokes),
             await self._check_policy(pace),
             await self._check_listing(pace),
         ]
@@ -164,14 +164,14 @@ class Zoom:
             mask=lambda: (*mask, *self.auth.secrets()),
         )
 
-    def _check_scopes(self) -> Finding:
+    def _check_scopes(self, *, revokes: bool) -> Finding:
         held = self.auth.scopes
         if not held:
             return Finding("scopes", ok=True, detail="Zoom's login names no scopes; the first call will tell")
         if any(scope in held for scope in RESET_SCOPES):
             ending = any(scope in held for scope in REVOKE_SCOPES)
             more = "sessions may be ended" if ending else f"to end sessions, add {' or '.join(REVOKE_SCOPES)}"
-            return Finding("scopes", ok=True, detail=f"passwords may be set; {more}")
+            return Finding("scopes", ok=ending or not revokes, detail=f"passwords may be set; {more}")
         wanted = " or ".join(RESET_SCOPES)
         return Finding("scopes", ok=False, detail=f"missing: {wanted}; add it in the Zoom App Marketplace")
 

@@ -412,7 +412,14 @@ class Lane:
         self, claim: Claim, verdict: Verdict, sent_at: datetime | None, closed_at: datetime, *, stale: bool
     ) -> None:
         """Do to the account or the batch what a run of such answers asks for."""
-        asked = self._watch.see(verdict, batch_id=claim.batch_id, sent_at=sent_at, now=closed_at, stale=stale)
+        asked = self._watch.see(
+            verdict,
+            batch_id=claim.batch_id,
+            sent_at=sent_at,
+            now=closed_at,
+            stale=stale,
+            asked_for=claim.action,
+        )
         if asked.pause_until is not None:
             self._pause(asked.pause_until, asked.reason or "")
         if asked.halt_account is not None:

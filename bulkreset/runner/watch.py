@@ -51,14 +51,25 @@ class Watch:
     _limited_at: datetime | None = None
     _deaf_until: datetime | None = None
     _ended: dict[int, deque[bool]] = field(default_factory=dict)
-    _refusals: dict[int, tuple[Outcome, int]] = field(default_factory=dict)
+    _refusals: dict[tuple[int, str], tuple[Outcome, int]] = field(default_factory=dict)
 
     def see(
-        self, verdict: Verdict, *, batch_id: int, sent_at: datetime | None, now: datetime, stale: bool
+        self,
+        verdict: Verdict,
+        *,
+        batch_id: int,
+        sent_at: datetime | None,
+        now: datetime,
+        stale: bool,
+        asked_for: str = "",
     ) -> Action:
-        """Take in one answer. `stale` marks a call that carried credentials replaced since."""
+        """Take in one answer. `stale` marks a call that carried credentials replaced since.
+
+        Refusals are counted by what was asked for: where passwords and sessions take turns, each would hide the
+        other's.
+        """
         outcome = verdict.outcome
-        refusal = self._refused(batch_id, verdict)
+        refusal = self._refused((batch_id, asked_for), verdict)
         if outcome is Outcome.RATE_LIMITED:
             return self._rate_limited(verdict, sent_at, now)
         if outcome is Outcome.UNAUTHORIZED:
@@ -122,19 +133,19 @@ class Watch:
         self._deaf_until = now + timedelta(seconds=wait)
         return Action(pause_until=self._deaf_until, reason=f"calls fail one after another: {_said(verdict)}")
 
-    def _refused(self, batch_id: int, verdict: Verdict) -> Action:
-        """Count the same refusal for one user after another, by batch."""
+    def _refused(self, of: tuple[int, str], verdict: Verdict) -> Action:
+        """Count the same refusal for one user after another, by batch and by what was asked for."""
         if verdict.outcome in _SILENT or verdict.outcome in _OUTAGE:
             return NOTHING
         if verdict.outcome not in _REFUSAL:
-            self._refusals.pop(batch_id, None)
+            self._refusals.pop(of, None)
             return NOTHING
-        known, run = self._refusals.get(batch_id, (verdict.outcome, 0))
+        known, run = self._refusals.get(of, (verdict.outcome, 0))
         run = run + 1 if known is verdict.outcome else 1
-        self._refusals[batch_id] = (verdict.outcome, run)
+        self._refusals[of] = (verdict.outcome, run)
         if run < _REFUSAL_RUN:
             return NOTHING
-        self._refusals.pop(batch_id)
+        self._refusals.pop(of)
         return Action(halt_batch=f"{run} users in a row ended {verdict.outcome}: {_said(verdict)}")
 
 

@@ -55,7 +55,8 @@ class Account:
     async def policy(self, pace):
         return STRONGEST
 
-    async def check(self, pace):
+    async def check(self, pace, *, revokes=False):
+        self.revokes = revokes
         return self.findings
 
     async def me(self, pace):

@@ -306,3 +306,12 @@ async def test_an_account_that_is_away_fails_the_check(zoom, account, pot, http_
     account.faults = [http_answer("503 Away")] * 16
     findings = {finding.topic: finding.ok for finding in await zoom.check(pot)}
     assert findings == {"login": True, "scopes": True, "policy": False, "listing": False}
+
+
+async def test_the_scope_to_end_sessions_is_asked_for_where_they_are_to_end(zoom, account, pot):
+    """Without it the first revocation would halt the account, after passwords were set."""
+    account.scope = "user:update:password:admin user:read:admin account:read:admin"
+    for revokes in (False, True):
+        (finding,) = [one for one in await zoom.check(pot, revokes=revokes) if one.topic == "scopes"]
+        assert finding.ok is not revokes
+        assert "user:delete:token:admin" in finding.detail

@@ -16,10 +16,11 @@ def watch():
     return Watch(SECOND)
 
 
-def see(watch, outcome, *, at=0.0, sent=None, batch_id=1, stale=False, **verdict):
+def see(watch, outcome, *, at=0.0, sent=None, batch_id=1, stale=False, asked_for="", **verdict):
     now = NOW + timedelta(seconds=at)
     sent_at = now if sent is None else NOW + timedelta(seconds=sent)
-    return watch.see(Verdict(outcome, **verdict), batch_id=batch_id, sent_at=sent_at, now=now, stale=stale)
+    said = Verdict(outcome, **verdict)
+    return watch.see(said, batch_id=batch_id, sent_at=sent_at, now=now, stale=stale, asked_for=asked_for)
 
 
 def test_ten_failures_in_a_row_open_the_breaker_and_each_probe_doubles_the_wait(watch):
@@ -123,3 +124,12 @@ def test_a_few_failures_of_a_few_users_stop_nothing(watch):
         None,
         "2 of the last 2 users failed, more than 1% of 100",
     ]
+
+
+def test_refused_revocations_are_not_hidden_by_passwords_that_are_set_in_between(watch):
+    """Both go through one lane where a provider has one pot: twenty in a row of one kind halt the batch."""
+    asked = []
+    for _ in range(20):
+        see(watch, Outcome.OK, asked_for="set_password")
+        asked.append(see(watch, Outcome.UNEXPECTED, asked_for="revoke_sessions"))
+    assert [one.halt_batch is not None for one in asked] == [False] * 19 + [True]
