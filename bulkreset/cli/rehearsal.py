@@ -101,7 +101,8 @@ def show(found: list[Rehearsed]) -> None:
         print(f"batch {one.batch.id} at {one.batch.account}: ", end="")
         print(f"would set {one.passwords:,} passwords{ends}, about {took}")
         if one.protected:
-            print(f"  {len(one.protected):,} protected users on the roster would be skipped: {one.protected[0]} …")
+            more = " …" if len(one.protected) > 1 else ""
+            print(f"  protected: {len(one.protected):,} on the roster would be skipped, {one.protected[0]}{more}")
         for finding in one.would_halt:
             print(f"  would halt: {finding}")
     print("dry run: nothing was claimed, made or sent")
