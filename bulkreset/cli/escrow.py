@@ -68,9 +68,11 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     if not found:
         print("no passwords are in escrow; a batch keeps some where it was ordered with --escrow-to")
     for one in found:
-        print(f"batch {one.batch_id} at {one.account}: {one.rows:,} passwords", end="")
-        print(f", set since {one.since:%Y-%m-%d %H:%M} UTC", end="")
-        print(f", deleted from {one.expires_first:%Y-%m-%d %H:%M} to {one.expires_last:%Y-%m-%d %H:%M} UTC")
+        print(
+            f"batch {one.batch_id} at {one.account}: {one.rows:,} passwords, since {one.since:%Y-%m-%d %H:%M} UTC"
+        )
+        until = "" if one.expires_first == one.expires_last else f" to {one.expires_last:%Y-%m-%d %H:%M}"
+        print(f"  to be deleted {one.expires_first:%Y-%m-%d %H:%M}{until} UTC")
         for recipient in one.recipients:
             print(f"  to {recipient}")
 
