@@ -304,11 +304,14 @@ class TestJson:
         assert set(report) == {"batch", "counts", "tasks"}
         assert set(report["batch"]) == FULL | {"audit_head"}
         assert report["counts"]["succeeded"] == 2
-        assert sorted(len(task["attempts"]) for task in report["tasks"]) == [1, 2]
+        # On a busy machine a slot may expire unused, which is an attempt too: one that was given back.
+        sent = [[one for one in task["attempts"] if one["outcome"] != "released"] for task in report["tasks"]]
+        assert sorted(map(len, sent)) == [1, 2]
         for task in report["tasks"]:
             assert set(task) == TASK | {"user_ref", "code", "message", "due_at", "finished_at"}
             for attempt in task["attempts"]:
                 assert set(attempt) == ATTEMPT
+            for attempt in sent[report["tasks"].index(task)]:
                 assert datetime.fromisoformat(attempt["sent_at"]).utcoffset() == timedelta(0)
 
 
