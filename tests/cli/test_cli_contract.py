@@ -130,7 +130,8 @@ class TestInit:
         again = folder.run("init", new)
         assert (again.code, again.err) == (0, "")
         after = {path.name: path.read_bytes() for path in new.iterdir()}
-        assert after == {**before, "bulkreset.db.lock": b""}  # a runner's lock, taken while the tables are looked at
+        # The lock of a runner, taken while the tables are looked at, stands beside them since.
+        assert after == {**before, "bulkreset.db.lock": b""}
         (new / "bulkreset.db").unlink()
         assert folder.run("init", new).code == 0
         assert (new / "bulkreset.key").read_bytes() == before["bulkreset.key"]
