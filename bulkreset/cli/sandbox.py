@@ -57,13 +57,16 @@ def sandbox(
 
 def account_lines(tenant: "TenantSpec", url: str) -> list[str]:
     """Return the configuration of the account that reaches this stand-in; its secrets are the sandbox's own."""
+    from bulkreset.limits.rates import ZOOM
+
     base = f"{url}/{tenant.name}"
     if tenant.provider == "zoom":
+        plan = next((name for name, rates in ZOOM.items() if rates["medium"].calls == tenant.limit), None)
         return [
             f"# export ZOOM_CLIENT_SECRET={tenant.client_secret}",
             f"[accounts.{tenant.name}]",
             'provider = "zoom"',
-            *([f"requests_per_second = {tenant.limit}"] if tenant.limit else []),
+            *([f'plan = "{plan}"'] if plan else [f"requests_per_second = {tenant.limit}"] if tenant.limit else []),
             f'account_id = "{tenant.account_id}"',
             f'client_id = "{tenant.client_id}"',
             'client_secret = { env = "ZOOM_CLIENT_SECRET" }',
@@ -97,6 +100,7 @@ def _tenants(plan: str, zendesk_plan: str, users: int) -> "list[TenantSpec]":
                 "provider": "zoom",
                 "limit": int(rate.calls),
                 "daily": rate.daily,
+                "light_limit": int(ZOOM[plan]["light"].calls),
                 "generate": generate,
             }
         ),
