@@ -10,6 +10,7 @@ from sqlalchemy import text
 from bulkreset.model import Quota, Skip
 from bulkreset.options import Options
 from bulkreset.store import batches, results
+from bulkreset.store.engine import LONG
 from bulkreset.store.results import Ledger
 from bulkreset.store.rosters import PlannedEntry
 
@@ -25,12 +26,10 @@ async def test_second_tasks_are_released_in_the_order_in_which_a_cancel_takes_th
     held = [dataclasses.replace(succeeded(one, hand.now), chained=True) for one in (await claim()).claims]
     waiting = await rows(store, "SELECT id FROM task WHERE action = 'revoke_sessions' ORDER BY id")
     lock = text("SELECT id FROM task WHERE id = :id FOR UPDATE NOWAIT")
-    async with store.write() as conn:
+    async with store.write(LONG) as conn:
         await conn.execute(lock, {"id": waiting[0][0]})
         recording = asyncio.create_task(results.record(store, Ledger(held[::-1])))
-        asked = text(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
-        )
+        asked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")  # unlike activity, never of a snapshot
         while not (await conn.execute(asked)).scalar_one():  # noqa: ASYNC110  (no event tells of a lock)
             await asyncio.sleep(0.01)
         await conn.execute(lock, {"id": waiting[1][0]})
