@@ -125,7 +125,9 @@ def person() -> str:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         name = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER")
+    behind = os.environ.get("SUDO_USER", "")
+    if not behind.isprintable():  # it stands in the trail, and on terminals
+        behind = ascii(behind)
     return f"{behind} (as {name})" if behind and behind != name else name
 
 

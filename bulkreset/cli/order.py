@@ -1,5 +1,6 @@
 """`bulkreset batch create`: who is to be reset, how, and what that will take."""
 
+import math
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -129,6 +130,8 @@ def create(
         raise UsageError("--role, --status, --domain, --group and the two dates go with --all-users only")
     if [users, first, *(exclude or [])].count("-") > 1:
         raise UsageError("standard input (-) can be read once only; put the other list into a file")
+    if not math.isfinite(ramp):
+        raise UsageError(f"--ramp {ramp} is no number of minutes; write 10")
     if hold_after_canary and not canary:
         raise UsageError("--hold-after-canary goes with --canary N")
     if escrow_to:

@@ -40,6 +40,7 @@ def reads_only(tenant):
         (["--halt-at", "few"], ["--halt-at 'few'", "20% or 0.2"]),
         (["--ramp", "-1"], ["ramp", "86,400 seconds"]),
         (["--ramp", "1441"], ["ramp", "86,400 seconds"]),
+        (["--ramp", "nan"], ["--ramp nan", "minutes"]),
         (["--escrow-days", "0", "--escrow-to", RECIPIENT], ["1 to 365 days"]),
         (["--escrow-to", "age1nobody"], ["age1nobody"]),
         (["--skip-if-reset-since", "tomorrow"], ["--skip-if-reset-since 'tomorrow'", "2026-01-31T22:00:00Z"]),
