@@ -167,7 +167,7 @@ class TestDryRun:
         folder.configure(zoom=f'requests_per_second = 1000\nprotected = ["{emails(2)[0].upper()}"]')
         ended = folder.run("run", "--dry-run")
         assert "would set 2 passwords" in ended.out
-        assert f"1 protected users on the roster would be skipped: {emails(2)[0]}" in ended.out
+        assert f"protected: 1 on the roster would be skipped, {emails(2)[0]}" in ended.out
 
     def test_nothing_to_do_is_said(self, folder, zoom):
         """Without an open batch nothing would be sent, and nobody is asked."""
