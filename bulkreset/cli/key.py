@@ -28,7 +28,7 @@ def new(
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show the fingerprints of the configured keys, and how many open batches each has sealed."""
     from bulkreset.passwords.vault import wrapped_by
-    from bulkreset.store import batches
+    from bulkreset.store import keys
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
@@ -36,7 +36,7 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 
     async def work() -> Counter[str]:
         async with opened(settings) as store:
-            return Counter(wrapped_by(wrapped) or "damaged" for _, wrapped in await batches.wrapped_keys(store))
+            return Counter(wrapped_by(wrapped) or "damaged" for _, wrapped in await keys.wrapped_keys(store))
 
     sealed = start(work())
     names = [*master.fingerprints, *sorted(sealed.keys() - set(master.fingerprints))]
@@ -56,7 +56,7 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
 
     Workers go on meanwhile, as long as each knows both keys. Afterwards the old key opens nothing that is left.
     """
-    from bulkreset.store import batches
+    from bulkreset.store import keys
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
@@ -64,7 +64,7 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
 
     async def work() -> list[int]:
         async with opened(settings) as store:
-            return await batches.rewrap(store, person(), master.rewrap)
+            return await keys.rewrap(store, person(), master.rewrap)
 
     changed = start(work())
     if as_json:

@@ -19,7 +19,7 @@ from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
-from bulkreset.store import batches, claims, control, due, results, workers
+from bulkreset.store import batches, claims, control, due, keys, results, workers
 from bulkreset.store.engine import Store
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class Worker:
             await workers.tell(self._store, self._context.worker, ends=True)
 
     async def _check_keys(self) -> None:
-        for batch_id, wrapped in await batches.wrapped_keys(self._store):
+        for batch_id, wrapped in await keys.wrapped_keys(self._store):
             try:
                 self._keyring.key(wrapped)
             except KeyMismatch as error:

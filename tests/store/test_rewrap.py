@@ -4,14 +4,14 @@ import pytest
 from closings import rows
 
 from bulkreset.errors import KeyMismatch
-from bulkreset.store import audit, batches
+from bulkreset.store import audit, keys
 
 
 async def test_all_batch_keys_are_put_under_another_key_or_none(store, order):
     """Those that are under it already are left alone; a key that cannot be opened undoes the rest."""
     first, second = await order(["a"]), await order(["b"])
-    assert await batches.rewrap(store, "tester", lambda wrapped: wrapped + "'") == [first, second]
-    assert await batches.rewrap(store, "tester", lambda wrapped: wrapped) == []
+    assert await keys.rewrap(store, "tester", lambda wrapped: wrapped + "'") == [first, second]
+    assert await keys.rewrap(store, "tester", lambda wrapped: wrapped) == []
 
     def second_is_lost(wrapped, seen=[]):  # noqa: B006  (counts over both calls)
         seen.append(wrapped)
@@ -20,7 +20,7 @@ async def test_all_batch_keys_are_put_under_another_key_or_none(store, order):
         return wrapped + "'"
 
     with pytest.raises(KeyMismatch):
-        await batches.rewrap(store, "tester", second_is_lost)
+        await keys.rewrap(store, "tester", second_is_lost)
     assert await rows(store, "SELECT wrapped_key FROM batch ORDER BY id") == [("key'",), ("key'",)]
     found = await rows(store, f"SELECT kind FROM event WHERE batch_id = {first} ORDER BY seq")
     assert found == [("created",), ("rewrapped",)]

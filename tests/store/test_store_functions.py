@@ -10,7 +10,7 @@ from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action, Outcome, Quota, TaskState
 from bulkreset.report import queries
-from bulkreset.store import audit, batches, due, quotas, results
+from bulkreset.store import audit, batches, due, keys, quotas, results
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.pace import Pacer
 from bulkreset.store.quotas import Halt, Pause, Window
@@ -146,7 +146,7 @@ async def test_a_cancelled_batch_ends_when_its_last_call_is_recorded(store, orde
     held = (await claim(2)).claims
     await batches.cancel(store, batch_id, "tester")
     assert await batches.finish(store) == []
-    assert await batches.wrapped_keys(store) == [(batch_id, "key")]
+    assert await keys.wrapped_keys(store) == [(batch_id, "key")]
     again = closing(held[1], Outcome.UNKNOWN, TaskState.PENDING, hand.now, due_at=hand.now, keep=True, unclear=1)
     ok = closing(held[0], Outcome.OK, TaskState.SUCCEEDED, hand.now)
     assert await results.record(store, Ledger([ok, again])) == 2
@@ -157,7 +157,7 @@ async def test_a_cancelled_batch_ends_when_its_last_call_is_recorded(store, orde
         ("cancelled", None),
     ]
     assert await rows(store, "SELECT state, wrapped_key FROM batch") == [("cancelled", None)]
-    assert await batches.wrapped_keys(store) == []
+    assert await keys.wrapped_keys(store) == []
     assert await kinds(store, batch_id) == ["created", "started", "cancelled", "emptied"]
 
 
