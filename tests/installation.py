@@ -56,6 +56,9 @@ class _Watched:
         return getattr(self._log, name)
 
 
+_GRACE_S = 10.0
+
+
 class Installation:
     """Where a test's runner lives; `url` is the sandbox's."""
 
@@ -179,7 +182,13 @@ class Installation:
                 if meanwhile is None:
                     return await worker.run()
                 running = asyncio.create_task(worker.run())
-                await meanwhile(worker)
+                acting = asyncio.create_task(meanwhile(worker))
+                await asyncio.wait([running, acting], return_when=asyncio.FIRST_COMPLETED)
+                if running.done():  # what it waits for may never come now, and must not be waited for in vain
+                    _, waiting = await asyncio.wait([acting], timeout=_GRACE_S)
+                    acting.cancel()
+                    assert not waiting, "the worker ended before what was waited for came about"
+                await acting
                 return await running
         finally:
             await store.close()
