@@ -32,7 +32,7 @@ from bulkreset.store import audit, quotas, rosters, second
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
-from bulkreset.store.tables import any_in_state, batch, is_active, is_pending, task
+from bulkreset.store.tables import any_in_state, batch, is_pending, open_elsewhere, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
 _UNDONE = (TaskState.FAILED, TaskState.SKIPPED)
@@ -280,18 +280,7 @@ async def retry(
             await lock_orders(conn, account)  # one that comes in now may name the same users
         await lock_batch(conn, batch_id)
         now = await store.now(conn)
-        other = task.alias("other")
-        elsewhere = (
-            select(other.c.id)
-            .where(
-                other.c.account == task.c.account,
-                other.c.user_ref == task.c.user_ref,
-                other.c.action == task.c.action,
-                is_active(other),
-            )
-            .exists()
-        )
-        chosen = [task.c.batch_id == batch_id, ~elsewhere]
+        chosen = [task.c.batch_id == batch_id, ~open_elsewhere()]
         if outcomes:
             chosen += [task.c.state.in_((TaskState.FAILED, TaskState.SKIPPED)), task.c.outcome.in_(outcomes)]
         else:

@@ -8,13 +8,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, case, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    FromClause,
+    Text,
+    and_,
+    bindparam,
+    case,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, TaskState
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import UtcDateTime, is_active, is_pending, task
+from bulkreset.store.tables import UtcDateTime, is_pending, open_elsewhere, task
 
 WITHOUT_PASSWORD: Final = "skipped: no password was set for this user"  # noqa: S105
 
@@ -37,19 +50,22 @@ async def bring_back(conn: AsyncConnection, batch_id: int, *, now: datetime) -> 
 
 _ended = rows_in("ended", {"task_id": BigInteger(), "elsewhere": Boolean()})
 _first = task.alias("first")
-
 _second = task.alias("second")
 
-# By id, as a cancel takes them meanwhile: an UPDATE alone would lock them as it finds them.
-_WAITING = task.c.id.in_(
-    select(_second.c.id).where(
+
+def _waits(of: FromClause) -> ColumnElement[bool]:
+    """Whether a task waits for one of those that have ended."""
+    return and_(
         _first.c.id == _ended.c.task_id,
-        _second.c.batch_id == _first.c.batch_id,
-        _second.c.user_ref == _first.c.user_ref,
-        _second.c.action == Action.REVOKE_SESSIONS,
-        _second.c.wave.is_(None),
+        of.c.batch_id == _first.c.batch_id,
+        of.c.user_ref == _first.c.user_ref,
+        of.c.action == Action.REVOKE_SESSIONS,
+        of.c.wave.is_(None),
     )
-)
+
+
+# By id, as a cancel takes them meanwhile: an UPDATE alone would lock them as it finds them.
+_WAITING = task.c.id.in_(select(_second.c.id).where(_waits(_second)))
 
 _released = or_(
     _first.c.state == TaskState.SUCCEEDED, and_(_first.c.state == TaskState.SKIPPED, _ended.c.elsewhere)
@@ -61,13 +77,9 @@ _at_once = literal(datetime(2000, 1, 1, tzinfo=UTC), UtcDateTime())
 _RELEASE = (
     update(task)
     .where(
-        _first.c.id == _ended.c.task_id,
+        _waits(task),
         _first.c.action == Action.SET_PASSWORD,
         _first.c.state.not_in((TaskState.PENDING, TaskState.RUNNING)),
-        task.c.batch_id == _first.c.batch_id,
-        task.c.user_ref == _first.c.user_ref,
-        task.c.action == Action.REVOKE_SESSIONS,
-        task.c.wave.is_(None),
         is_pending(),
     )
     .values(
@@ -90,18 +102,6 @@ _again = (
     .exists()
 )
 
-_other = task.alias("other")
-_elsewhere = (
-    select(_other.c.id)
-    .where(
-        _other.c.account == task.c.account,
-        _other.c.user_ref == task.c.user_ref,
-        _other.c.action == Action.REVOKE_SESSIONS,
-        is_active(_other),
-    )
-    .exists()
-)
-
 _BRING_BACK = (
     update(task)
     .where(
@@ -110,7 +110,7 @@ _BRING_BACK = (
         task.c.state == TaskState.SKIPPED,
         task.c.message == WITHOUT_PASSWORD,
         _again,
-        ~_elsewhere,
+        ~open_elsewhere(),
     )
     .values(state=TaskState.PENDING, wave=None, due_at=_now, message=None, finished_at=None)
 )

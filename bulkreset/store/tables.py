@@ -258,6 +258,13 @@ def any_task(*which: ColumnElement[bool] | TextClause, along: Sequence[ColumnEle
     return first.scalar_subquery().is_not(None)
 
 
+def open_elsewhere() -> ColumnElement[bool]:
+    """Whether the user of a task that is not active has another task of its action that is: one must be enough."""
+    other = task.alias("other")
+    same = (getattr(other.c, name) == getattr(task.c, name) for name in ("account", "user_ref", "action"))
+    return select(other.c.id).where(*same, is_active(other)).exists()
+
+
 def any_in_state(state: TaskState) -> ColumnElement[bool]:
     """Whether the batch of the statement around has a task in this state."""
     return any_task(task.c.state == state, along=[task.c.outcome])
