@@ -1,6 +1,7 @@
 """What lets a batch go on, or end for good: approvals, the gate behind the canaries, the close."""
 
 import hashlib
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,9 +14,9 @@ from bulkreset.options import Options
 from bulkreset.store import audit, batches
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_tasks
+from bulkreset.store.members import states
 from bulkreset.store.tables import approval, batch, event, is_canary, is_pending, task
 
-_PAGE: Final = 5_000
 # An abbreviation that nobody hits by chance, as short as a person reads out over the phone.
 _SHORTEST_HASH: Final = 8
 # More than any retry of ours: whoever is due later was put off by the provider, most often until tomorrow.
@@ -115,13 +116,6 @@ async def close(store: Store, batch_id: int, actor: str, **found: Any) -> None:
         )
 
 
-async def note(store: Store, batch_id: int, actor: str, kind: str, **detail: Any) -> None:
-    """Add an event to a batch's chain that changes nothing else."""
-    async with store.write() as conn:
-        await lock_batch(conn, batch_id)
-        await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind=kind, **detail)
-
-
 async def trail(store: Store, batch_id: int) -> list[tuple[datetime, str, str, str]]:
     """Return a batch's events in their order: when, who, what, and the detail as JSON."""
     async with store.read() as conn:
@@ -141,20 +135,10 @@ async def _check_roster(conn: AsyncConnection, row: Any, options: Options, roste
             "nothing is approved"
         )
     whole, called = hashlib.sha256(), hashlib.sha256()
-    last = ""
-    while True:
-        rows = await conn.execute(
-            select(task.c.user_ref, task.c.state)
-            .where(task.c.batch_id == row.id, task.c.action == Action.SET_PASSWORD, task.c.user_ref > last)
-            .order_by(task.c.user_ref)
-            .limit(_PAGE)
-        )
-        page = rows.all()
-        if not page:
-            break
-        whole.update("".join(f"{one.user_ref}\n" for one in page).encode())
-        called.update("".join(f"{one.user_ref}\n" for one in page if one.state == TaskState.PENDING).encode())
-        last = page[-1].user_ref
+    async with aclosing(states(conn, row.id)) as pages:
+        async for page in pages:
+            whole.update("".join(f"{user_ref}\n" for user_ref, _ in page).encode())
+            called.update("".join(f"{ref}\n" for ref, state in page if state == TaskState.PENDING).encode())
     if whole.hexdigest() != row.roster_sha256:
         raise UsageError(
             f"the users of batch {row.id} are not those that were ordered: their hash is {whole.hexdigest()}, not "

@@ -1,6 +1,7 @@
 """What the rosters of batches hold, a page at a time, so that their size never matters."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -31,12 +32,11 @@ class Member(NamedTuple):
 async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], None]:
     """Yield the users of a batch by `user_ref`; each page is a snapshot of its own and holds up no writer."""
     left_to = case((task.c.code == Skip.OPEN_ELSEWHERE, task.c.message)).label("left_to")
-    wanted = (task.c.user_ref, task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to)
-    ours = (task.c.batch_id == batch_id, task.c.action == Action.SET_PASSWORD)
+    wanted = (task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to)
     last = ""
     while True:
         async with store.read() as conn:
-            rows = await _page(conn, wanted, ours, last)
+            rows = await _page(conn, batch_id, last, *wanted)
         if not rows:
             return
         yield [
@@ -45,49 +45,66 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
         last = rows[-1].user_ref
 
 
+async def states(conn: AsyncConnection, batch_id: int) -> AsyncGenerator[list[tuple[str, str]], None]:
+    """Yield the references of a batch's users, by `user_ref`, each with the state of setting the password."""
+    async with aclosing(_pages(conn, batch_id, task.c.state)) as pages:
+        async for page in pages:
+            yield [(row.user_ref, row.state) for row in page]
+
+
 async def reset_since(conn: AsyncConnection, account: str, since: datetime) -> AsyncGenerator[list[str], None]:
     """Yield the references of the users of an account whose password was set at or after a time.
 
     Somebody whom two batches reset comes twice. Batches that had ended by then are not read.
     """
     possible = or_(batch.c.finished_at.is_(None), batch.c.finished_at >= since)
-    found = await conn.execute(select(batch.c.id).where(batch.c.account == account, possible).order_by(batch.c.id))
-    for (batch_id,) in found.all():
-        ours = (
-            task.c.batch_id == batch_id,
-            task.c.action == Action.SET_PASSWORD,
-            task.c.state == TaskState.SUCCEEDED,
-            task.c.finished_at >= since,
-        )
-        last = ""
-        while rows := await _page(conn, (task.c.user_ref,), ours, last):
-            yield [row.user_ref for row in rows]
-            last = rows[-1].user_ref
+    which = (task.c.state == TaskState.SUCCEEDED, task.c.finished_at >= since)
+    for batch_id in await _batches(conn, account, possible):
+        async with aclosing(_pages(conn, batch_id, which=which)) as pages:
+            async for page in pages:
+                yield [row.user_ref for row in page]
 
 
 async def open_in(conn: AsyncConnection, account: str) -> AsyncGenerator[tuple[int, list[str]], None]:
     """Yield the references of the users of an account whose password a batch has still to set, with the batch."""
-    found = await conn.execute(
-        select(batch.c.id).where(batch.c.account == account, batch.c.finished_at.is_(None)).order_by(batch.c.id)
-    )
-    for (batch_id,) in found.all():
-        ours = (
-            task.c.batch_id == batch_id,
-            task.c.action == Action.SET_PASSWORD,
-            task.c.state.in_((TaskState.PENDING, TaskState.RUNNING)),
-        )
-        last = ""
-        while rows := await _page(conn, (task.c.user_ref,), ours, last):
-            yield batch_id, [row.user_ref for row in rows]
-            last = rows[-1].user_ref
+    which = (task.c.state.in_((TaskState.PENDING, TaskState.RUNNING)),)
+    for batch_id in await _batches(conn, account, batch.c.finished_at.is_(None)):
+        async with aclosing(_pages(conn, batch_id, which=which)) as pages:
+            async for page in pages:
+                yield batch_id, [row.user_ref for row in page]
+
+
+async def _batches(conn: AsyncConnection, account: str, which: ColumnElement[bool]) -> list[int]:
+    found = await conn.execute(select(batch.c.id).where(batch.c.account == account, which).order_by(batch.c.id))
+    return list(found.scalars())
+
+
+async def _pages(
+    conn: AsyncConnection, batch_id: int, *more: ColumnElement[Any], which: tuple[ColumnElement[bool], ...] = ()
+) -> AsyncGenerator[list[Any], None]:
+    last = ""
+    while page := await _page(conn, batch_id, last, *more, which=which):
+        yield page
+        last = page[-1].user_ref
 
 
 async def _page(
     conn: AsyncConnection,
-    wanted: tuple[ColumnElement[Any], ...],
-    which: tuple[ColumnElement[bool], ...],
+    batch_id: int,
     last: str,
+    *more: ColumnElement[Any],
+    which: tuple[ColumnElement[bool], ...] = (),
 ) -> list[Any]:
     # Along the unique index of the roster, so that every page begins where the last one ended.
-    page = select(*wanted).where(*which, task.c.user_ref > last).order_by(task.c.user_ref).limit(_PAGE)
+    page = (
+        select(task.c.user_ref, *more)
+        .where(
+            task.c.batch_id == batch_id,
+            task.c.action == Action.SET_PASSWORD,
+            *which,
+            task.c.user_ref > last,
+        )
+        .order_by(task.c.user_ref)
+        .limit(_PAGE)
+    )
     return list((await conn.execute(page)).all())
