@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Self
+from functools import lru_cache
+from typing import Any, Final
 
 HALT_AT: Final = 0.2
 """Share of failures among the last results of a batch that halts it, where nothing else is ordered."""
@@ -38,14 +39,14 @@ class Options:
         """Return the options as text, always the same for the same options."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
+    @staticmethod
+    @lru_cache(maxsize=256)  # of a batch the same text is read at every claim
+    def from_json(text: str) -> "Options":
         """Read what `as_json` wrote; what is not named there is as it is by default."""
         values = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        options = cls(**{name: value for name, value in values.items() if name in known})
-        object.__setattr__(options, "escrow_to", tuple(options.escrow_to))
-        return options
+        values["escrow_to"] = tuple(values.get("escrow_to", ()))
+        known = {field.name for field in fields(Options)}
+        return Options(**{name: value for name, value in values.items() if name in known})
 
     @property
     def sha256(self) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from bulkreset.model import Action, Claim, Decision, Outcome, Result, Skip, TaskState, Verdict
+from bulkreset.options import Options
 from bulkreset.passwords.escrow import kept_until, recipients
 from bulkreset.providers.base import Answer, Call, Provider
 from bulkreset.runner.decide import decide
@@ -31,7 +32,7 @@ class Handling:
     batches: dict[int, OpenBatch] = field(default_factory=dict)
 
     def know(self, batches: Mapping[int, OpenBatch]) -> None:
-        """Take in the batches of a claim."""
+        """Take in the batches of a claim; before anything else is done with its claims."""
         self.batches |= batches
 
     def call(self, claim: Claim) -> Call | None:
@@ -68,21 +69,20 @@ class Handling:
     def too_many_failed(self, watch: Watch, closed: Closing) -> str | None:
         """Tell why a batch must stop, where the share of failures among its last results is too large."""
         claim = closed.result.claim
-        of = self.batches.get(claim.batch_id)
-        if of is None or claim.action is not Action.SET_PASSWORD or not closed.decision.state.final:
+        if claim.action is not Action.SET_PASSWORD or not closed.decision.state.final:
             return None
         failed = closed.decision.state is TaskState.FAILED
-        return watch.ended(claim.batch_id, failed=failed, halt_at=of.options.halt_at)
+        return watch.ended(claim.batch_id, failed=failed, halt_at=self._options(claim).halt_at)
+
+    def _options(self, claim: Claim) -> Options:
+        return self.batches[claim.batch_id].options
 
     def _chained(self, claim: Claim) -> bool:
-        of = self.batches.get(claim.batch_id)
-        return claim.action is Action.SET_PASSWORD and of is not None and of.options.revoke_sessions
+        return claim.action is Action.SET_PASSWORD and self._options(claim).revoke_sessions
 
     def _escrowed(self, claim: Claim, decision: Decision, closed_at: datetime) -> Escrowed | None:
-        of = self.batches.get(claim.batch_id)
-        if of is None or not of.options.escrow_to or claim.password is None:
+        options = self._options(claim)
+        if claim.password is None or not options.escrow_to or decision.state is not TaskState.SUCCEEDED:
             return None
-        if decision.state is not TaskState.SUCCEEDED:
-            return None
-        sealed = recipients(of.options.escrow_to).seal(claim.password)
-        return Escrowed(sealed, kept_until(closed_at, of.options.escrow_days))
+        sealed = recipients(options.escrow_to).seal(claim.password)
+        return Escrowed(sealed, kept_until(closed_at, options.escrow_days))

@@ -156,6 +156,7 @@ class Lane:
         if claimed is None:
             return self._context.poll_interval
         self.claimed += len(claimed.claims)
+        self._handling.know(claimed.batches)
         if drops != self._drops:
             self._release(claimed.claims, "the buffer was emptied while they were claimed")
             return 0.02
@@ -163,7 +164,6 @@ class Lane:
             self._release(claimed.claims, "the database's clock could not be read closely enough")
             return 0.1
         self._offset = claimed.now - _EPOCH - timedelta(seconds=claimed.read_at)
-        self._handling.know(claimed.batches)
         for claim in claimed.claims:
             self._buffer.append((claim, claimed.read_at + (claim.slot_at - claimed.now).total_seconds()))
             self.touched.add(claim.batch_id)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -183,7 +182,7 @@ async def find(
         counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         sessions = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
-        two = {row.id for row in rows if _options(row.options).revoke_sessions}
+        two = {row.id for row in rows if Options.from_json(row.options).revoke_sessions}
         for row in [*await _counted(conn, counts.keys() - two), *await _counted(conn, two, by_action=True)]:
             if row.action == Action.REVOKE_SESSIONS:
                 sessions[row.batch_id][row.state] += row.n
@@ -377,7 +376,7 @@ async def open_work(conn: AsyncConnection) -> dict[str, frozenset[Action]]:
     work: dict[str, frozenset[Action]] = {}
     for row in rows:
         ordered = {Action.SET_PASSWORD}
-        if _options(row.options).revoke_sessions:
+        if Options.from_json(row.options).revoke_sessions:
             ordered.add(Action.REVOKE_SESSIONS)
         work[row.account] = work.get(row.account, frozenset()) | ordered
     return work
@@ -443,12 +442,9 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
 def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int], sessions: dict[str, int]) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
     values = {name: getattr(row, name) for name in told}
-    options = _options(row.options)
+    options = Options.from_json(row.options)
     values |= {"state": BatchState(row.state), "options": options, "options_sha256": options.sha256}
     return Batch(**values, counts=counts, outcomes=dict(sorted(outcomes.items())), sessions=sessions)
-
-
-_options = lru_cache(maxsize=256)(Options.from_json)
 
 
 _active_task = or_(any_in_state(TaskState.PENDING), any_in_state(TaskState.RUNNING))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple
 
@@ -171,15 +170,12 @@ def _take_turns(rows: Sequence[list[Any]], most: Mapping[int, int]) -> list[list
     return [row for row in turns if row is not None][:limit]
 
 
-_options = lru_cache(maxsize=64)(Options.from_json)
-
-
 def _open_batch(row: Row[Any], now: datetime) -> OpenBatch:
     return OpenBatch(
         id=row.id,
         policy=row.policy,
         wrapped_key=row.wrapped_key,
-        options=_options(row.options),
+        options=Options.from_json(row.options),
         wave=row.wave,
         started=row.started_at is not None,
         began_at=min(row.wave_at or row.started_at or now, now),  # a clock that was set back ends no ramp
