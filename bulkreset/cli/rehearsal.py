@@ -36,19 +36,15 @@ async def rehearse(settings: "Settings", accounts: list[str]) -> list[Rehearsed]
 
 
 async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") -> Rehearsed:
-    from bulkreset.intake.order import estimate
-    from bulkreset.limits.quota import Spacing
-    from bulkreset.model import Action, Quota, TaskState
+    from bulkreset.intake.ways import Ways
+    from bulkreset.model import Action, TaskState
     from bulkreset.providers import open_provider
     from bulkreset.report import queries
-    from bulkreset.store.pace import Pacer
 
     account = settings.account(batch.account)
     provider = open_provider(batch.account, account, settings.base, way)
-    label, light = (provider.label(action) for action in (Action.SET_PASSWORD, Action.REVOKE_SESSIONS))
-    spacing = Spacing.of(account.rate(label))
-    pace = Pacer(store, Quota(batch.account, label), spacing)
-    findings = await provider.check(pace, revokes=batch.options.revoke_sessions)
+    ways = Ways.of(store, batch.account, account, provider)
+    findings = await provider.check(ways.pace, revokes=batch.options.revoke_sessions)
     covers = guard(settings)
     counts = {Action.SET_PASSWORD: 0, Action.REVOKE_SESSIONS: 0}
     protected = []
@@ -63,12 +59,7 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
         sessions=counts[Action.REVOKE_SESSIONS],
         protected=tuple(dict.fromkeys(protected)),
         would_halt=tuple(f"{one.topic}: {one.detail}" for one in findings if not one.ok),
-        estimate_s=estimate(sum(counts.values()), spacing)
-        if label == light
-        else max(
-            estimate(counts[Action.SET_PASSWORD], spacing),
-            estimate(counts[Action.REVOKE_SESSIONS], Spacing.of(account.rate(light))),
-        ),
+        estimate_s=ways.estimate(counts[Action.SET_PASSWORD], counts[Action.REVOKE_SESSIONS]),
     )
 
 

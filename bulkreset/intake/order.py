@@ -5,12 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from math import sqrt
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
+from bulkreset.config import Settings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake import preflight, protection, terms
 from bulkreset.intake.beside import beside
@@ -20,10 +19,10 @@ from bulkreset.intake.preflight import Survey
 from bulkreset.intake.roster import Roster
 from bulkreset.intake.terms import Order
 from bulkreset.intake.users_file import UserLine
-from bulkreset.limits.quota import US, Spacing
-from bulkreset.limits.ramp import FIRST_SHARE
+from bulkreset.intake.ways import Ways, estimate
+from bulkreset.limits.quota import US
 from bulkreset.logs import logger
-from bulkreset.model import Action, Quota, Skip
+from bulkreset.model import Skip
 from bulkreset.options import Options
 from bulkreset.passwords.policy import STRONGEST, Wishes
 from bulkreset.passwords.vault import MasterKey
@@ -33,13 +32,11 @@ from bulkreset.providers.http import ReadTransport
 from bulkreset.store import batches
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import LONG, Store
-from bulkreset.store.pace import Pacer
 from bulkreset.store.rosters import PlannedEntry, RosterEntry
 
 __all__ = ["Order", "Ordered", "chunks", "estimate", "place"]
 
 _CHUNK: Final = 5_000
-_DAY_S: Final = 86_400
 
 Accept = Callable[[AsyncConnection, int], Awaitable[None]]
 """Called with the new batch's id inside the transaction that makes it."""
@@ -103,7 +100,7 @@ async def place(
     protected = protection.load(account, settings.base)
     terms.check(order, account, protected)
     provider = open_provider(order.account, account, settings.base, transport)
-    ways = _Ways.of(store, order.account, account, provider)
+    ways = Ways.of(store, order.account, account, provider)
     listed = order.all_users is not None
     with Roster("the account's listing" if listed else "the users file") as roster:
         async for lines in _none() if listed or users is None else users:
@@ -158,53 +155,12 @@ async def place(
     return summary
 
 
-def estimate(calls: int, spacing: Spacing) -> float:
-    """Return how many seconds this many calls take, whole days of waiting for a daily limit included."""
-    days = 0
-    if spacing.daily is not None and calls > 0:
-        days = (calls - 1) // spacing.daily
-        calls -= days * spacing.daily
-    return round(days * _DAY_S + calls * spacing.interval_us / US, 1)
-
-
 async def chunks(lines: Iterable[UserLine]) -> Users:
     """Hand lines on a few thousand at a time, giving way to the event loop in between."""
     source = iter(lines)
     while chunk := list(islice(source, _CHUNK)):
         yield chunk
         await asyncio.sleep(0)
-
-
-def _ramp_s(calls: int, spacing: Spacing, ramp: int) -> float:
-    """Return how many seconds more these calls take for a ramp from a tenth of the limit to all of it."""
-    if ramp == 0:
-        return 0.0
-    plain = calls * spacing.interval_us / US
-    if plain >= (1 + FIRST_SHARE) / 2 * ramp:
-        return round((1 - FIRST_SHARE) / 2 * ramp, 1)
-    # The area under a rate that grows evenly, which is `plain`, solved for the time.
-    growth = (1 - FIRST_SHARE) / ramp
-    return round((sqrt(FIRST_SHARE**2 + 2 * growth * plain) - FIRST_SHARE) / growth - plain, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ways:
-    """The two quotas that an order is paid from, which are one at some providers: of resets, and of the light."""
-
-    label: str
-    light_label: str
-    spacing: Spacing
-    light_spacing: Spacing
-    pace: Pace
-    light_pace: Pace
-
-    @classmethod
-    def of(cls, store: Store, name: str, account: ZoomSettings | ZendeskSettings, provider: Provider) -> "_Ways":
-        label, light_label = provider.label(Action.SET_PASSWORD), provider.label(Action.REVOKE_SESSIONS)
-        spacing, light_spacing = (Spacing.of(account.rate(each)) for each in (label, light_label))
-        pace = Pacer(store, Quota(name, label), spacing)
-        light_pace = Pacer(store, Quota(name, light_label), light_spacing)
-        return cls(label, light_label, spacing, light_spacing, pace, light_pace)
 
 
 def _none() -> Users:
@@ -241,15 +197,11 @@ def _is_special(plan: Plan) -> bool:
 
 
 def _summary(
-    batch_id: int | None, new: NewBatch, options: Options, plan: Plan, ways: _Ways, found: Survey, first: int
+    batch_id: int | None, new: NewBatch, options: Options, plan: Plan, ways: Ways, found: Survey, first: int
 ) -> Ordered:
     sends, skipped = plan.sends(), plan.skipped()
     ends = sends + skipped.get(Skip.SSO, 0) if options.revoke_sessions else 0
-    one_pot = ways.label == ways.light_label
-    heavy = sends + ends if one_pot else sends
-    took = estimate(heavy, ways.spacing) + _ramp_s(heavy, ways.spacing, options.ramp_s)
-    if not one_pot:
-        took = max(took, estimate(ends, ways.light_spacing))
+    heavy = sends + ends if ways.one_pot else sends
     daily = ways.spacing.daily if ways.spacing.daily is not None and heavy > ways.spacing.daily else None
     return Ordered(
         id=batch_id,
@@ -258,7 +210,7 @@ def _summary(
         excluded=new.excluded,
         duplicates=new.duplicates,
         roster_sha256=new.roster_sha256,
-        estimate_s=took,
+        estimate_s=ways.estimate(sends, ends, ramp_s=options.ramp_s),
         sends=sends,
         calls=sends + ends,
         skipped=skipped,

@@ -4,7 +4,10 @@ Pure, and without a memory: each slot of the account's line of time tells by its
 may use it, so that any number of workers keep to one ramp.
 """
 
+from math import sqrt
 from typing import Final
+
+from bulkreset.limits.quota import US
 
 FIRST_SHARE: Final = 0.1
 """The part of the limit that a batch begins with."""
@@ -21,6 +24,18 @@ def on_ramp(since_us: int, ramp_us: int, *, interval_us: int) -> bool:
     return int(_allowed(since_us, ramp_us, interval_us)) > int(
         _allowed(since_us - interval_us, ramp_us, interval_us)
     )
+
+
+def extra_s(calls: int, ramp_s: int, *, interval_us: int) -> float:
+    """Return how many seconds more so many calls take for their ramp."""
+    if ramp_s == 0:
+        return 0.0
+    plain = calls * interval_us / US
+    if plain >= (1 + FIRST_SHARE) / 2 * ramp_s:
+        return round((1 - FIRST_SHARE) / 2 * ramp_s, 1)
+    # The area under a rate that grows evenly, which is `plain`, solved for the time.
+    growth = (1 - FIRST_SHARE) / ramp_s
+    return round((sqrt(FIRST_SHARE**2 + 2 * growth * plain) - FIRST_SHARE) / growth - plain, 1)
 
 
 def _allowed(since_us: int, ramp_us: int, interval_us: int) -> float:

@@ -14,8 +14,6 @@ from bulkreset.intake.filters import Filters, filters_for
 from bulkreset.intake.plan import FIRST
 from bulkreset.intake.preflight import LOGINS_AT_ONCE
 from bulkreset.intake.users_file import UserLine, user_line
-from bulkreset.limits.quota import Spacing
-from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.options import Options
 from bulkreset.passwords.policy import STRONGEST, Policy, Style
 from bulkreset.passwords.vault import MasterKey
@@ -424,17 +422,6 @@ def _one_page(account):
         yield account.users
 
     return directory
-
-
-def test_a_ramp_costs_what_its_lower_rate_costs():
-    """Long orders take 45 % of the ramp longer, and short ones end on it."""
-    from bulkreset.intake.order import _ramp_s
-
-    spacing = Spacing.of(Rate(10, SECOND))
-    assert _ramp_s(1_000, spacing, 0) == 0
-    assert _ramp_s(10_000, spacing, 600) == 270
-    assert 0 < _ramp_s(10, spacing, 600) < 30
-    assert _ramp_s(0, spacing, 600) == 0
 
 
 async def test_nothing_stands_where_the_account_cannot_be_asked(desk):

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.limits.quota import US
-from bulkreset.limits.ramp import FIRST_SHARE, on_ramp
+from bulkreset.limits.quota import US, Spacing
+from bulkreset.limits.ramp import FIRST_SHARE, extra_s, on_ramp
+from bulkreset.limits.rates import SECOND, Rate
 
 intervals = st.integers(1_000, 2 * US)
 ramps = st.integers(1, 3_600).map(lambda seconds: seconds * US)
@@ -52,3 +53,12 @@ def test_workers_that_share_the_line_of_time_keep_to_one_ramp(interval_us, ramp_
 def test_a_ramp_begins_with_its_first_slot(interval_us, ramp_us):
     """A tenth of a low rate is no call for many seconds; a batch whose first call waits for that never begins."""
     assert on_ramp(0, ramp_us, interval_us=interval_us)
+
+
+def test_a_ramp_costs_what_its_lower_rate_costs():
+    """Long orders take 45 % of the ramp longer, and short ones end on it."""
+    spacing = Spacing.of(Rate(10, SECOND))
+    assert extra_s(1_000, 0, interval_us=spacing.interval_us) == 0
+    assert extra_s(10_000, 600, interval_us=spacing.interval_us) == 270
+    assert 0 < extra_s(10, 600, interval_us=spacing.interval_us) < 30
+    assert extra_s(0, 600, interval_us=spacing.interval_us) == 0
