@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any
 from bulkreset.cli.context import master_key, opened, person, transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bulkreset.config import Settings
-    from bulkreset.intake.closeout import CloseOut, Part, Person
+    from bulkreset.intake.closeout import Found, Part
     from bulkreset.intake.order import Ordered
     from bulkreset.store.batches import Batch
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How many people there are of one part of a close-out, and the first of them."""
-
-    part: "Part"
-    count: int
-    sample: "tuple[Person, ...]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +20,13 @@ class Closed:
 
     batch: "Batch"
     listed: int
-    differences: tuple[Difference, ...]
+    parts: "Mapping[Part, Found]"
     topped_up: "Ordered | None"
 
     @property
     def is_closed(self) -> bool:
         """Whether the batch had ended, so that it was closed."""
         return self.batch.closed_at is not None
-
-    def count(self, part: "Part") -> int:
-        """Return how many people there are of a part."""
-        return next((one.count for one in self.differences if one.part is part), 0)
 
 
 async def close(settings: "Settings", batch_id: int, *, top_up: bool) -> Closed:
@@ -48,40 +37,33 @@ async def close(settings: "Settings", batch_id: int, *, top_up: bool) -> Closed:
     from bulkreset.providers.http import ReadTransport
     from bulkreset.store import batches, control
 
-    async with opened(settings) as store, transport(ReadTransport, settings) as way:
-        found: CloseOut
-        with await closeout.close_out(store, settings, way, batch_id) as found:
-            if top_up and not found.whole:
-                raise UsageError(
-                    f"batch {batch_id} has a roster from a file, so nobody can be new; "
-                    "only a batch of --all-users is topped up"
-                )
-            differences = tuple(
-                Difference(part, part_of.count, part_of.sample)
-                for part, part_of in (
-                    (Part.CREATED, found.created),
-                    (Part.LEFT_OUT, found.left_out),
-                    (Part.VANISHED, found.vanished),
-                    (Part.OPEN, found.open),
-                )
+    async with (
+        opened(settings) as store,
+        transport(ReadTransport, settings) as way,
+        closeout.close_out(store, settings, way, batch_id) as found,
+    ):
+        if top_up and not found.whole:
+            raise UsageError(
+                f"batch {batch_id} has a roster from a file, so nobody can be new; "
+                "only a batch of --all-users is topped up"
             )
-            more = None
-            if top_up and found.created.count:
-                more = await closeout.top_up(store, settings, way, master_key(settings), found, person())
-            if found.batch.state in ("done", "cancelled") and found.batch.closed_at is None:
-                counts = {str(one.part): one.count for one in differences}
-                topped = {} if more is None else {"topped_up_by": more.id}
-                await control.close(store, batch_id, person(), listed=found.listed, **counts, **topped)
-            return Closed(await batches.get(store, batch_id), found.listed, differences, more)
+        more = None
+        if top_up and found.parts[Part.CREATED].count:
+            more = await closeout.top_up(store, settings, way, master_key(settings), found, person())
+        if found.batch.state in ("done", "cancelled") and found.batch.closed_at is None:
+            counts = {str(part): one.count for part, one in found.parts.items()}
+            topped = {} if more is None else {"topped_up_by": more.id}
+            await control.close(store, batch_id, person(), listed=found.listed, **counts, **topped)
+        return Closed(await batches.get(store, batch_id), found.listed, found.parts, more)
 
 
 def exit_code(found: Closed) -> int:
     """Say by the exit code whether everything is settled: 4 where it is not, 3 where people are still open."""
     from bulkreset.intake.closeout import Part
 
-    if not found.is_closed or (found.count(Part.CREATED) and found.topped_up is None):
+    if not found.is_closed or (found.parts[Part.CREATED].count and found.topped_up is None):
         return 4
-    return 3 if found.count(Part.OPEN) else 0
+    return 3 if found.parts[Part.OPEN].count else 0
 
 
 def as_dict(found: Closed) -> dict[str, Any]:
@@ -92,11 +74,11 @@ def as_dict(found: Closed) -> dict[str, Any]:
         "batch": batch_full(found.batch),
         "listed": found.listed,
         **{
-            str(one.part): {
+            str(part): {
                 "count": one.count,
                 "first": [{"user_ref": user.user_ref, "user": user.display} for user in one.sample],
             }
-            for one in found.differences
+            for part, one in found.parts.items()
         },
         "topped_up_by": None if found.topped_up is None else found.topped_up.id,
     }
@@ -114,15 +96,15 @@ def show(found: Closed) -> None:
     }
     batch = found.batch
     print(f"batch {batch.id} at {batch.account}: {found.listed:,} users listed, {batch.total:,} on the roster")
-    for one in found.differences:
-        print(f"  {one.count:>7,} {said[one.part]}")
+    for part, one in found.parts.items():
+        print(f"  {one.count:>7,} {said[part]}")
         for user in one.sample:
             print(f"          {user.display}{f': {user.detail}' if user.detail else ''}")
         if one.count > len(one.sample):
             print(f"          … and {one.count - len(one.sample):,} more")
     if found.topped_up is not None:
         print(f"batch {found.topped_up.id} was ordered for the {found.topped_up.total:,} who came since")
-    elif found.count(Part.CREATED):
+    elif found.parts[Part.CREATED].count:
         print("run it again with --top-up to order a batch for those who came since")
     if found.is_closed:
         print(f"closed {batch.closed_at:%Y-%m-%d %H:%M:%S} UTC")

@@ -1,12 +1,11 @@
 """The end of a batch: its roster held against the account once more, and an order for whoever came since."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from bulkreset.config import Settings
 from bulkreset.errors import InputError
@@ -62,38 +61,24 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class CloseOut:
-    """What a close-out found; close it, and with it its private database, when all has been read.
+    """What a close-out found; it can be read while its private database is open.
 
-    `created` and `left_out` are empty for a batch that was not ordered for all users: nothing says who else
-    should be on its roster. `whole` tells which of the two it is.
+    Nobody is created or left out for a batch that was not ordered for all users: nothing says who else should be
+    on its roster. `whole` tells which of the two it is.
     """
 
     batch: Batch
     whole: bool
     listed: int
-    created: Found
-    left_out: Found
-    vanished: Found
-    open: Found
+    parts: Mapping[Part, Found]
     _roster: Roster = field(repr=False)
 
     def people(self, part: Part) -> Iterator[list[Person]]:
         """Yield everybody of a part in chunks, by `user_ref`; it can be read again."""
         yield from _people(self._roster, part)
 
-    def close(self) -> None:
-        """Give the disk space back."""
-        self._roster.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
+@asynccontextmanager
 async def close_out(
     store: Store,
     settings: Settings,
@@ -102,7 +87,7 @@ async def close_out(
     *,
     progress: Progress | None = None,
     sleep: Sleep = asyncio.sleep,
-) -> CloseOut:
+) -> AsyncIterator[CloseOut]:
     """List the account once more and hold a batch's roster against it; nothing is written.
 
     Raises UsageError where there is no such batch, ProviderRefused and ProviderUnavailable where the account
@@ -115,8 +100,7 @@ async def close_out(
     label = provider.label(Action.SET_PASSWORD)
     pace = Pacer(store, Quota(batch.account, label), Spacing.of(account.rate(label)))
     filters = None if batch.options.listing is None else Filters.from_dict(batch.options.listing)
-    roster = Roster("the account's listing")
-    try:
+    with Roster("the account's listing") as roster:
         me = await provider.me(pace)
         listed = await list_account(
             roster,
@@ -150,11 +134,7 @@ async def close_out(
                 plan, store, provider, order, account, protected=protected, me=me, login_pace=pace
             )
             await beside(_find_new, roster, batch)
-        parts = await beside(_parts, roster)
-    except BaseException:
-        roster.close()
-        raise
-    return CloseOut(batch, filters is not None, listed.users, *parts, roster)
+        yield CloseOut(batch, filters is not None, listed.users, await beside(_parts, roster), roster)
 
 
 async def top_up(
@@ -177,7 +157,7 @@ async def top_up(
     InputError where nobody came, and what `place` raises.
     """
     batch = found.batch
-    if not found.created.count:
+    if not found.parts[Part.CREATED].count:
         raise InputError(f"nobody came to account {batch.account!r} since batch {batch.id}; no top-up is needed")
     options = replace(
         batch.options, listing=None, canary=0, hold_after_canary=False, emergency=False, sends_sha256=""
@@ -261,13 +241,10 @@ def _find_new(roster: Roster, batch: Batch) -> None:
         roster.db.execute(_NEW, {**parts, **since})
 
 
-def _parts(roster: Roster) -> tuple[Found, Found, Found, Found]:
+def _parts(roster: Roster) -> dict[Part, Found]:
     with disk_errors():
         counts = dict(roster.db.execute("SELECT part, count(*) FROM difference GROUP BY part"))
-    created, left_out, vanished, still_open = (
-        Found(counts.get(part, 0), tuple(next(_people(roster, part, SAMPLE), ()))) for part in Part
-    )
-    return created, left_out, vanished, still_open
+    return {part: Found(counts.get(part, 0), tuple(next(_people(roster, part, SAMPLE), ()))) for part in Part}
 
 
 def _people(roster: Roster, part: Part, size: int = CHUNK) -> Iterator[list[Person]]:

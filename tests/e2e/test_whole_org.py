@@ -204,7 +204,7 @@ class TestCloseOut:
         batch_id, _ = done
         found = await closing.close(load(installation.config), batch_id, top_up=False)
         assert (found.is_closed, closing.exit_code(found), found.topped_up) == (True, 0, None)
-        assert [one.count for one in found.differences] == [0, 0, 0, 0]
+        assert [one.count for one in found.parts.values()] == [0, 0, 0, 0]
         assert (await installation.batch(batch_id)).closed_at is not None
 
     async def test_who_came_and_who_left_are_named_and_topped_up(self, done, installation):
@@ -216,7 +216,7 @@ class TestCloseOut:
         before = len(writes(tenant))
         looked = await closing.close(load(installation.config), batch_id, top_up=False)
         assert (closing.exit_code(looked), looked.topped_up) == (4, None)
-        assert {str(one.part): [p.display for p in one.sample] for one in looked.differences} == {
+        assert {str(part): [p.display for p in one.sample] for part, one in looked.parts.items()} == {
             "created": ["new1@example.com"],
             "left_out": [],
             "vanished": [gone.email],
@@ -242,7 +242,7 @@ class TestCloseOut:
         placed = await order_all(installation, "zoom")
         found = await closing.close(load(installation.config), placed.id, top_up=False)
         assert (found.is_closed, closing.exit_code(found)) == (False, 4)
-        assert [one.count for one in found.differences] == [0, 0, 0, 6]
+        assert [one.count for one in found.parts.values()] == [0, 0, 0, 6]
         await installation.run()
         found = await closing.close(load(installation.config), placed.id, top_up=False)
         assert (found.is_closed, closing.exit_code(found)) == (True, 0)
@@ -256,7 +256,7 @@ class TestCloseOut:
         await installation.run()
         found = await closing.close(load(installation.config), placed.id, top_up=False)
         assert (found.is_closed, closing.exit_code(found)) == (True, 3)
-        assert found.differences[3].sample[0].display == failing[0]
+        assert found.parts["open"].sample[0].display == failing[0]
 
     async def test_who_was_protected_is_no_difference(self, zoom, installation):
         """Protected users are on the roster and skipped, so they are neither new nor open."""
