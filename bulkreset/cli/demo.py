@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bulkreset.cli.context import columns_of, master_key, opened, person, start, transport
+from bulkreset.cli.sandbox import account_table
 
 if TYPE_CHECKING:
     from bulkreset.cli.drill import Drill
@@ -55,7 +56,7 @@ def demo(
     with _stand_ins(folder, specs, {"zoom": _zoom_faults(), "zendesk": _zendesk_faults()}) as url:
         print(f"Stand-ins for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.", flush=True)
         by_name = {spec["name"]: parse_spec(spec) for spec in specs}
-        _write_config(folder, by_name, _accounts(url, by_name))
+        _write_config(folder, by_name, url, {"zoom": ['plan = "business"'], "zendesk": ['plan = "enterprise"']})
         write_key_file(folder / "bulkreset.key")
         settings = load(folder / "config.toml")
         start(upgrade(place_of(settings.database, settings.base)))
@@ -105,7 +106,7 @@ def drilling(folder: Path, tell: Callable[[str], None]) -> "Iterator[Drill]":
         (folder / "helpdesk.pub").write_text(f"{identity.to_public()}\n", encoding="utf-8")
         (folder / "protected.txt").write_text("".join(f"{name}\n" for name in drill.PROTECTED), encoding="utf-8")
         by_name = {spec["name"]: parse_spec(spec) for spec in specs}
-        _write_config(folder, by_name, drill.accounts(url, by_name))
+        _write_config(folder, by_name, url, drill.ACCOUNTS, drill.RUNNER)
         write_key_file(folder / "bulkreset.key")
         settings = load(folder / "config.toml")
         start(upgrade(place_of(settings.database, settings.base)))
@@ -238,44 +239,24 @@ def _zendesk_faults() -> list[dict[str, Any]]:
     ]
 
 
-def _write_config(folder: Path, tenants: "Mapping[str, TenantSpec]", accounts: str) -> None:
-    _write_secret(folder / "zoom.secret", tenants["zoom"].client_secret)
-    _write_secret(folder / "zendesk.secret", tenants["zendesk"].api_token)
-    (folder / "config.toml").write_text(
-        f"""[database]
-url = "sqlite:///bulkreset.db"
-
-[passwords]
-key = {{ file = "bulkreset.key" }}
-
-[http]
-total_timeout = 2
-{accounts}""",
-        encoding="utf-8",
-    )
+def _write_config(
+    folder: Path,
+    tenants: "Mapping[str, TenantSpec]",
+    url: str,
+    own: "Mapping[str, Sequence[str]]",
+    more: "Sequence[str]" = (),
+) -> None:
+    """Write the configuration of these accounts, each with lines of its own, and their secrets beside it."""
+    lines = ["[database]", 'url = "sqlite:///bulkreset.db"', "", "[passwords]", 'key = { file = "bulkreset.key" }']
+    lines += ["", "[http]", "total_timeout = 2", *more]
+    for name, tenant in tenants.items():
+        _write_secret(
+            folder / f"{name}.secret", tenant.client_secret if tenant.provider == "zoom" else tenant.api_token
+        )
+        lines += ["", *account_table(tenant, url, f'{{ file = "{name}.secret" }}', *own[name])]
+    (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_secret(path: Path, secret: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secret)
-
-
-def _accounts(url: str, tenants: "Mapping[str, TenantSpec]") -> str:
-    zoom, zendesk = tenants["zoom"], tenants["zendesk"]
-    return f"""
-[accounts.zoom]
-provider = "zoom"
-plan = "business"
-account_id = "{zoom.account_id}"
-client_id = "{zoom.client_id}"
-client_secret = {{ file = "zoom.secret" }}
-api_url = "{url}/zoom/v2"
-oauth_url = "{url}/zoom/oauth/token"
-
-[accounts.zendesk]
-provider = "zendesk"
-plan = "enterprise"
-email = "{zendesk.email}"
-api_token = {{ file = "zendesk.secret" }}
-api_url = "{url}/zendesk"
-"""

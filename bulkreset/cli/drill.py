@@ -29,6 +29,27 @@ _WAIT_S: Final = 300.0
 _CONCURRENCY: Final = 50
 
 
+RUNNER: Final = ("", "[runner]", f"concurrency = {_CONCURRENCY}")
+"""Lines of the drill's configuration that are of no account."""
+
+ACCOUNTS: Final = {
+    "zoom": (
+        'plan = "business"',
+        "requests_per_second = 400",
+        "share = 0.9",
+        "protected = [" + ", ".join(f'"{name}"' for name in PROTECTED) + "]",
+        "require_approval = 1",
+    ),
+    "zendesk": (
+        "requests_per_minute = 24000",
+        "share = 0.9",
+        'protected = { file = "protected.txt" }',
+        "require_approval = 1",
+    ),
+}
+"""Lines of the drill's accounts, beside those that lead to their stand-ins."""
+
+
 class DrillFailed(BulkresetError):  # noqa: N818  (named for the state, as all leaves are)
     """A step of the drill did not end as it must."""
 
@@ -348,39 +369,6 @@ def show(facts: Iterable[Fact], say: Callable[[str], None]) -> bool:
         good = good and fact.held
         say(f"  {'holds' if fact.held else 'BROKEN'}  {fact.promise}\n         {fact.evidence}")
     return good
-
-
-def accounts(url: str, tenants: dict[str, Any]) -> str:
-    """Return the configuration of the drill's two accounts."""
-    zoom, zendesk = tenants["zoom"], tenants["zendesk"]
-    names = ", ".join(f'"{name}"' for name in PROTECTED)
-    return f"""
-[runner]
-concurrency = {_CONCURRENCY}
-
-[accounts.zoom]
-provider = "zoom"
-plan = "business"
-requests_per_second = 400
-share = 0.9
-protected = [{names}]
-require_approval = 1
-account_id = "{zoom.account_id}"
-client_id = "{zoom.client_id}"
-client_secret = {{ file = "zoom.secret" }}
-api_url = "{url}/zoom/v2"
-oauth_url = "{url}/zoom/oauth/token"
-
-[accounts.zendesk]
-provider = "zendesk"
-requests_per_minute = 24000
-share = 0.9
-protected = {{ file = "protected.txt" }}
-require_approval = 1
-email = "{zendesk.email}"
-api_token = {{ file = "zendesk.secret" }}
-api_url = "{url}/zendesk"
-"""
 
 
 def tenants(users: int) -> list[dict[str, Any]]:

@@ -59,29 +59,30 @@ def account_lines(tenant: "TenantSpec", url: str) -> list[str]:
     """Return the configuration of the account that reaches this stand-in; its secrets are the sandbox's own."""
     from bulkreset.limits.rates import ZOOM
 
-    base = f"{url}/{tenant.name}"
     if tenant.provider == "zoom":
         plan = next((name for name, rates in ZOOM.items() if rates["medium"].calls == tenant.limit), None)
-        return [
-            f"# export ZOOM_CLIENT_SECRET={tenant.client_secret}",
-            f"[accounts.{tenant.name}]",
-            'provider = "zoom"',
-            *([f'plan = "{plan}"'] if plan else [f"requests_per_second = {tenant.limit}"] if tenant.limit else []),
+        rate = [f'plan = "{plan}"'] if plan else [f"requests_per_second = {tenant.limit}"] if tenant.limit else []
+        name, secret = "ZOOM_CLIENT_SECRET", tenant.client_secret
+    else:
+        rate = [f"requests_per_minute = {tenant.limit or 100_000}"]
+        name, secret = "ZENDESK_API_TOKEN", tenant.api_token
+    return [f"# export {name}={secret}", *account_table(tenant, url, f'{{ env = "{name}" }}', *rate)]
+
+
+def account_table(tenant: "TenantSpec", url: str, secret: str, *own: str) -> list[str]:
+    """Return the table of the account that reaches this stand-in: where it is, its secret's source, and more."""
+    base = f"{url}/{tenant.name}"
+    if tenant.provider == "zoom":
+        access = [
             f'account_id = "{tenant.account_id}"',
             f'client_id = "{tenant.client_id}"',
-            'client_secret = { env = "ZOOM_CLIENT_SECRET" }',
+            f"client_secret = {secret}",
             f'api_url = "{base}/v2"',
             f'oauth_url = "{base}/oauth/token"',
         ]
-    return [
-        f"# export ZENDESK_API_TOKEN={tenant.api_token}",
-        f"[accounts.{tenant.name}]",
-        'provider = "zendesk"',
-        f"requests_per_minute = {tenant.limit or 100_000}",
-        f'email = "{tenant.email}"',
-        'api_token = { env = "ZENDESK_API_TOKEN" }',
-        f'api_url = "{base}"',
-    ]
+    else:
+        access = [f'email = "{tenant.email}"', f"api_token = {secret}", f'api_url = "{base}"']
+    return [f"[accounts.{tenant.name}]", f'provider = "{tenant.provider}"', *own, *access]
 
 
 def _tenants(plan: str, zendesk_plan: str, users: int) -> "list[TenantSpec]":
