@@ -67,6 +67,27 @@ class Runner:
         await self.process.wait()
 
 
+async def live_and_die(installation, tenant, rng, *, first_call):
+    """Kill a runner at a random moment, after its first call where that is to be waited for."""
+    before = calls_in(tenant)
+    async with Runner(installation) as runner:
+        if first_call:
+            with contextlib.suppress(TimeoutError):  # all that is left may be due later
+                async with asyncio.timeout(10):
+                    await calls_reach(tenant, before + 1)
+        await asyncio.sleep(rng.uniform(0, 0.6))
+        runner.process.send_signal(signal.SIGKILL)
+    assert runner.process.returncode == -signal.SIGKILL, runner.errors
+
+
+async def run_to_the_end(installation, *, within_s):
+    """Let a runner do what is left; some users cannot be reset."""
+    async with Runner(installation, "--once") as runner, asyncio.timeout(within_s):
+        await runner.process.wait()
+    assert runner.process.returncode == 3, runner.errors
+    return runner
+
+
 def calls_in(tenant):
     return len(tenant.log.calls)
 
@@ -92,22 +113,11 @@ async def test_fifty_kills_under_every_fault_lose_nothing(tmp_path, sandbox, rec
     placed = await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, USERS + 1)])
 
     for _ in range(KILLS):
-        before = calls_in(tenant)
-        async with Runner(installation) as runner:
-            # From before the first call of this life to well into its sending and recording.
-            if rng.random() < 0.8:
-                with contextlib.suppress(TimeoutError):  # all that is left may be due later
-                    async with asyncio.timeout(10):
-                        await calls_reach(tenant, before + 1)
-            await asyncio.sleep(rng.uniform(0, 0.6))
-            runner.process.send_signal(signal.SIGKILL)
-        assert runner.process.returncode == -signal.SIGKILL, runner.errors
+        # From before the first call of this life to well into its sending and recording.
+        await live_and_die(installation, tenant, rng, first_call=rng.random() < 0.8)
 
     tenant.faults.clear()
-    async with Runner(installation, "--once") as runner:
-        async with asyncio.timeout(180):
-            await runner.process.wait()
-    assert runner.process.returncode == 3, runner.errors
+    runner = await run_to_the_end(installation, within_s=180)
 
     tasks = check_books(installation, tenant)
     batch = await installation.batch(placed.id)
@@ -165,19 +175,9 @@ async def test_kills_lose_no_session_and_no_escrowed_password(tmp_path, sandbox,
     )
 
     for _ in range(max(KILLS // 5, 3)):
-        before = calls_in(tenant)
-        async with Runner(installation) as runner:
-            with contextlib.suppress(TimeoutError):  # all that is left may be due later
-                async with asyncio.timeout(10):
-                    await calls_reach(tenant, before + 1)
-            await asyncio.sleep(rng.uniform(0, 0.6))
-            runner.process.send_signal(signal.SIGKILL)
-        assert runner.process.returncode == -signal.SIGKILL, runner.errors
+        await live_and_die(installation, tenant, rng, first_call=True)
     tenant.faults.clear()
-    async with Runner(installation, "--once") as runner:
-        async with asyncio.timeout(120):
-            await runner.process.wait()
-    assert runner.process.returncode == 3, runner.errors
+    await run_to_the_end(installation, within_s=120)
 
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)

@@ -72,21 +72,6 @@ def zoom(server, transport, clock):
     return build(server.url, transport, clock)
 
 
-def build(url, transport, clock):
-    return Zoom(
-        account="zoom-test",
-        api_url=f"{url}/v2/",
-        oauth_url=f"{url}/oauth/token",
-        account_id="acc",
-        client_id=Secret("client"),
-        client_secret=Secret("client-secret"),
-        transport=transport,
-        monotonic=clock.monotonic,
-        sleep=clock.sleep,
-        clock=clock.now,
-    )
-
-
 @pytest.fixture
 def offline(clock):
     return build("https://api.zoom.example", None, clock)

@@ -69,18 +69,7 @@ def account(http_answer):
 @pytest.fixture
 async def zoom(raw_server, account, transport, clock):
     async with raw_server(account) as server:
-        yield Zoom(
-            account="zoom-test",
-            api_url=f"{server.url}/v2",
-            oauth_url=f"{server.url}/oauth/token",
-            account_id="acc",
-            client_id=Secret("client"),
-            client_secret=Secret("client-secret"),
-            transport=transport,
-            monotonic=clock.monotonic,
-            sleep=clock.sleep,
-            clock=clock.now,
-        )
+        yield build(server.url, transport, clock)
 
 
 def user(name, **more):
