@@ -1,7 +1,8 @@
-"""The fastest server that Python can be: reads just enough HTTP/1.1 to answer, 204 to every PUT.
+"""The fastest Zoom that Python can be: reads just enough HTTP/1.1 to answer, 204 to every PUT.
 
-`python -m benchmarks.answerer` prints its address as one line of JSON. Against it the client is the bottleneck,
-so whatever bulkreset does beside sending shows in full.
+`python -m benchmarks.answerer` prints its address as one line of JSON. Below it `/N` is an account of N users,
+with the addresses that the sandbox generates. Against it the client is the bottleneck, so whatever bulkreset does
+beside sending shows in full.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import signal
 import sys
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 
 def _answer(status: str, body: bytes = b"") -> bytes:
@@ -17,11 +19,11 @@ def _answer(status: str, body: bytes = b"") -> bytes:
 
 
 _TOKEN: Final = json.dumps({"access_token": "t0ken", "token_type": "bearer", "expires_in": 3600}).encode()
-_ANSWERS: Final = {
-    b"PUT": _answer("204 No Content"),
-    b"POS": _answer("200 OK", _TOKEN),
-    b"GET": _answer("200 OK", b'{"security": {"password_requirement": {}}}'),
-}
+_CHANGED: Final = _answer("204 No Content")
+_LOGGED_IN: Final = _answer("200 OK", _TOKEN)
+_SETTINGS: Final = _answer("200 OK", b'{"security": {"password_requirement": {}}}')
+_ME: Final = _answer("200 OK", b'{"id": "owner", "email": "owner@example.com", "role_id": "0"}')
+_USER: Final = b'{"id":"id%08d","email":"user%05d@example.com","role_id":"2","status":"active"}'
 _LENGTH: Final = b"content-length:"
 
 
@@ -42,13 +44,39 @@ class Answerer(asyncio.Protocol):
         assert self._transport is not None
         self._held += data
         while (end := self._held.find(b"\r\n\r\n")) >= 0:
-            head = self._held[:end].lower()
-            at = head.find(_LENGTH)
-            length = int(head[at + len(_LENGTH) :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            head = self._held[:end]
+            lower = head.lower()
+            at = lower.find(_LENGTH)
+            length = int(lower[at + len(_LENGTH) :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._held) < end + 4 + length:
                 return
-            method, self._held = self._held[:3], self._held[end + 4 + length :]
-            self._transport.write(_ANSWERS[method])
+            self._held = self._held[end + 4 + length :]
+            if head.startswith(b"PUT"):
+                self._transport.write(_CHANGED)
+            elif head.startswith(b"POST"):
+                self._transport.write(_LOGGED_IN)
+            else:
+                self._transport.write(_read(head.split(b" ", 2)[1].decode("ascii")))
+
+
+def _read(target: str) -> bytes:
+    parts = urlsplit(target)
+    if parts.path.endswith("/users/me"):
+        return _ME
+    if not parts.path.endswith("/users"):
+        return _SETTINGS
+    query = parse_qs(parts.query)
+    users = int(parts.path.split("/")[1]) if query["status"] == ["active"] else 0
+    return _page(users, int(query.get("next_page_token", ["1"])[0]), int(query["page_size"][0]))
+
+
+def _page(users: int, first: int, size: int) -> bytes:
+    """Answer with a page of the listing; the token of the next one is the number of its first user."""
+    end = min(first + size, users + 1)
+    token = b"%d" % end if end <= users else b""
+    rows = b",".join(_USER % (number, number) for number in range(first, end))
+    body = b'{"next_page_token":"%s","total_records":%d,"users":[%s]}' % (token, users, rows)
+    return _answer("200 OK", body)
 
 
 async def serve() -> None:

@@ -39,7 +39,7 @@ def queues(ours: Ours, *, quick: bool) -> list[Measure]:
         for number in range(1 if quick else _PAIRS):
             bare.append(users / _seconds("bare", url, users, CONCURRENCY))
             database = cluster.create(f"bulkreset_{number}")
-            bulkreset.append(users / ours(database, url, users, CONCURRENCY))
+            bulkreset.append(users / ours(database, f"{url}/{users}", users, CONCURRENCY))
             database = cluster.create(f"pgqueuer_{number}")
             pgqueuer.append(users / _seconds("rival_pgqueuer", database, url, users, CONCURRENCY))
             database = cluster.create(f"procrastinate_{number}")

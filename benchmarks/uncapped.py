@@ -23,8 +23,9 @@ def against_sandbox(*, quick: bool) -> list[Measure]:
 
 def against_answerer(*, quick: bool) -> list[Measure]:
     """Run against a server that costs next to nothing, so that all of our own cost shows."""
+    users = _users(quick=quick)
     server = python("-m", "benchmarks.answerer")
-    return _compare("uncapped-204", lambda: serving(server), "", _users(quick=quick), quick=quick)
+    return _compare("uncapped-204", lambda: serving(server), f"/{users}", users, quick=quick)
 
 
 def reset(database_url: str, url: str, users: int, concurrency: int) -> float:

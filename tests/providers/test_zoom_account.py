@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zoom_account import build
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.model import Action

@@ -7,12 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zoom_account import build
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import moment
 from bulkreset.providers.base import DirectoryUser, Login, Role, Status
-from bulkreset.providers.zoom import Zoom
-from bulkreset.secret import Secret
 
 DEAD = {"code": 300, "message": "The next page token is invalid or expired."}
 NO_SCOPE = {"code": 4711, "message": "Invalid access token, does not contain scopes:[user:read:admin]."}
