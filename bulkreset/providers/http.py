@@ -6,16 +6,19 @@ the promise "nothing is guessed" rests on:
     NoAnswer
     ├── Unreachable   surely failed before the request was sent: DNS, connect, TLS, proxy
     └── Unclear       anything later, and anything in doubt: it may have been carried out
+        └── Garbled   an answer came, and it cannot be read; the text names the part
 
 aiohttp sends an idempotent request (PUT is one) a second time by itself when a kept-alive connection drops
 (`ClientSession._request`, `retry_persistent_connection`). That would be a call outside of quota and audit, so
 a middleware turns the two exceptions that trigger it into ours before the session sees them.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.request import getproxies, proxy_bypass
@@ -28,6 +31,7 @@ from bulkreset import __version__
 from bulkreset.config import is_loopback
 from bulkreset.errors import ConfigError, ProviderError
 from bulkreset.providers.base import Answer, Call
+from bulkreset.providers.wire import Fault, TolerantProtocol
 
 WRITE_LIMIT: Final = 64 * 1024  # bytes of an answer to a write; real ones are empty or a few hundred bytes
 READ_LIMIT: Final = 8 * 1024 * 1024  # bytes of a page of a listing; 300 Zoom users are about 200 KB
@@ -43,6 +47,10 @@ class Unreachable(NoAnswer):
 
 class Unclear(NoAnswer):
     """The request may have been carried out."""
+
+
+class Garbled(Unclear):
+    """An answer came that cannot be read."""
 
 
 class ReadTransport:
@@ -81,13 +89,13 @@ class ReadTransport:
             if content is not None:
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, lowered, content)
-            fault = Unclear(f"{target.host}: the answer is longer than {limit} bytes")
+            fault = Garbled(f"{target.host}: the answer is longer than {limit} bytes")
         except NoAnswer as error:
             fault = type(error)(str(error))
         except TimeoutError:
             fault = Unclear(f"{target.host}: no complete answer in time")
         except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError) as error:
-            fault = Unclear(f"{target.host}: {_lost(error)}")
+            fault = _lost(target, error)
         # Raised out here, on a fresh exception: no context or traceback of it leads to the request's data.
         try:
             raise fault
@@ -122,6 +130,8 @@ class WriteTransport(ReadTransport):
 # Uncompressed: aiohttp takes a gzip body that was cut off for a shorter one, and the answers are tiny anyway.
 _WRITE_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
+_FAULTS: Final = frozenset(map(str, Fault))
+
 _UNCONNECTED: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "its name cannot be resolved"),
     (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted; check http.ca_file"),
@@ -152,10 +162,17 @@ async def open_transport(
     total = total_timeout.total_seconds()
     # A connect that hangs must end as Unreachable, not as the Unclear of the total time-out.
     connect = min(connect_timeout.total_seconds(), total * 0.9)
+    connector = aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file))
+    # There is no public way to say which protocol reads the answers.
+    connector._factory = partial(TolerantProtocol, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file)),
+        connector=connector,
         timeout=aiohttp.ClientTimeout(total=total, connect=connect),
-        headers={"User-Agent": f"bulkreset/{__version__}", "Accept": "application/json"},
+        headers={
+            "User-Agent": f"bulkreset/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+        },
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(_once,),
         raise_for_status=False,
@@ -177,7 +194,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     except aiohttp.ClientHttpProxyError as error:
         fault = Unreachable(f"{request.url.host}: the proxy refused to connect (HTTP {error.status})")
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-        fault = Unclear(f"{request.url.host}: {_lost(error)}")
+        fault = _lost(request.url, error)
     raise fault
 
 
@@ -201,16 +218,18 @@ def _unconnected(error: Exception) -> str:
     return "the connection was refused or has no route"
 
 
-def _lost(error: Exception) -> str:
+def _lost(target: URL, error: Exception) -> Unclear:
+    """Name what became of a call that left: an answer that cannot be read, or none, or a part of one."""
     match error:
         case TimeoutError():
-            return "no complete answer in time"
+            return Unclear(f"{target.host}: no complete answer in time")
         case aiohttp.ClientPayloadError():
-            return "the answer broke off or could not be decoded"
+            return Unclear(f"{target.host}: the answer broke off or could not be decoded")
         case aiohttp.ClientResponseError() | HttpProcessingError():
-            return "the answer is not proper HTTP"
+            part = f": {error.message}" if error.message in _FAULTS else ""
+            return Garbled(f"{target.host}: the answer is not proper HTTP{part}")
         case _:
-            return "the connection was lost after the request was sent"
+            return Unclear(f"{target.host}: the connection was lost after the request was sent")
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
