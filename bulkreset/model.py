@@ -78,6 +78,11 @@ class Outcome(StrEnum):
     RELEASED = "released"
     UNEXPECTED = "unexpected"
 
+    @property
+    def may_have_landed(self) -> bool:
+        """Whether the change may stand although this is no success: the write was sent and not surely refused."""
+        return self in (Outcome.UNKNOWN, Outcome.PROVIDER_ERROR)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Quota:
@@ -115,7 +120,8 @@ class Verdict:
     """What a provider's answer means, before the task's own history is taken into account.
 
     `retry_at` is the provider's own wish for the next call: of the whole quota where `pauses_quota`,
-    else of this one user. `code` and `message` are the provider's, sanitised.
+    else of this one user. `code` and `message` are the provider's, sanitised. `unreadable` where an answer came
+    that is none of the provider's; `only_this_user` where a refusal says nothing about the next user.
     """
 
     outcome: Outcome
@@ -126,6 +132,8 @@ class Verdict:
     retry_at: datetime | None = None
     pauses_quota: bool = False
     elsewhere: bool = False  # the user signs in elsewhere: there is no password here, but there are sessions
+    unreadable: bool = False
+    only_this_user: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,4 +135,5 @@ async def _own_password(settings: "Settings", name: str) -> None:
         verdict = await provider.own_password(way, old, new, pace)
     if verdict.outcome is not Outcome.OK:
         said = verdict.message or f"HTTP {verdict.http_status}"
-        raise ProviderRefused(f"account {name!r}: the password was not changed ({verdict.outcome}): {said}")
+        what = "may have been changed" if verdict.outcome.may_have_landed else "was not changed"
+        raise ProviderRefused(f"account {name!r}: the password {what} ({verdict.outcome}): {said}")

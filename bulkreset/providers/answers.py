@@ -10,6 +10,8 @@ from bulkreset.model import Outcome, Verdict
 from bulkreset.providers.base import Answer, sanitise
 from bulkreset.providers.retry_after import parse_retry_after
 
+WEB_PAGE: Final = "a web page in place of the API's answer; a proxy or captive portal may be in between"
+
 _SHORT: Final = 128  # characters kept of a code or a request id
 
 
@@ -31,6 +33,7 @@ class Ruling:
     retry_at: datetime | None = None
     pauses_quota: bool = False
     elsewhere: bool = False
+    only_this_user: bool = False
 
 
 class Unreadable:
@@ -93,9 +96,9 @@ def plain(words: str | None) -> str:
 
 
 def is_page(answer: Answer) -> bool:
-    """Tell an HTML page, which no documented answer of an API is, by its type or its first bytes."""
-    start = answer.body.lstrip()[:15].lower()
-    return "html" in answer.headers.get("content-type", "").lower() or start.startswith((b"<!doctype", b"<html"))
+    """Tell a page of HTML or XML, which no documented answer of an API is, by its type or its first byte."""
+    start = answer.body[:1_000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return bool(start) and (start[:1] == b"<" or "html" in answer.headers.get("content-type", "").lower())
 
 
 def asked_wait(answer: Answer, now: datetime) -> datetime | None:
@@ -113,21 +116,26 @@ def common_ruling(answer: Answer, told: Told, now: datetime) -> Ruling | None:
     """Rule on the statuses that mean the same everywhere; None where the provider's own table decides.
 
     408, 409 and 5xx are complete answers: the write may stand behind them all the same. A refusal whose body
-    cannot be read proves nothing, since something between us and the provider may have written it.
+    cannot be read proves nothing, since something between us and the provider may have written it, as it writes
+    every web page.
     """
     status = answer.status
+    page = WEB_PAGE if is_page(answer) else None
     if status == 401:
-        return Ruling(Outcome.UNAUTHORIZED)
+        return Ruling(Outcome.UNAUTHORIZED, page)
     if 300 <= status < 400:
         return Ruling(Outcome.UNEXPECTED, "the address redirects; check api_url")
     if status in (408, 409) or 500 <= status < 600:
         retry_at = asked_wait(answer, now) if status == 503 else None
-        return Ruling(Outcome.PROVIDER_ERROR, None, retry_at, retry_at is not None)
-    if not 200 <= status < 500:
-        return Ruling(Outcome.UNKNOWN, "not a final HTTP status")
-    if status >= 400 and status not in (403, 429) and not told.readable:
-        return Ruling(Outcome.UNKNOWN, f"HTTP {status} with an answer that cannot be read")
-    return None
+        note = page if status == 511 else None  # Network Authentication Required, which only a portal says
+        return Ruling(Outcome.PROVIDER_ERROR, note, retry_at, retry_at is not None)
+    if page and status != 429:
+        return Ruling(Outcome.FORBIDDEN if status == 403 else Outcome.UNKNOWN, page)
+    final = 200 <= status < 500
+    if final and (told.readable or status < 400 or status in (403, 429)):
+        return None
+    note = f"HTTP {status} with an answer that cannot be read" if final else "not a final HTTP status"
+    return Ruling(Outcome.UNKNOWN, note)
 
 
 def verdict(
@@ -153,4 +161,6 @@ def verdict(
         retry_at=ruling.retry_at,
         pauses_quota=ruling.pauses_quota,
         elsewhere=ruling.elsewhere,
+        unreadable=ruling.outcome is Outcome.UNKNOWN,
+        only_this_user=ruling.only_this_user,
     )

@@ -68,7 +68,7 @@ class Zendesk:
         return Call("POST", f"{self._user(user_ref)}/password", body)
 
     def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
-        """Say what an answer to `set_password` means; only a 200 that is empty or JSON is a success."""
+        """Say what an answer to `set_password` means; only a 200 with nothing in it is a success."""
         told = read_answer(answer)
         return self._verdict(answer, told, rule(answer, told, now), mask)
 
@@ -77,7 +77,7 @@ class Zendesk:
         return Call("DELETE", f"{self._user(user_ref)}/sessions.json")
 
     def classify_revocation(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
-        """Say what an answer to `revoke_sessions` means; a 204 is a success, or a 200 that is empty or JSON."""
+        """Say what an answer to `revoke_sessions` means; only a 204 is a success."""
         told = read_answer(answer)
         return self._verdict(answer, told, rule_revocation(answer, told, now), mask)
 

@@ -6,6 +6,7 @@ account-configuration/sessions. 429: /api-reference/introduction/rate-limits;
 errors as plain text: /api-reference/introduction/requests.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from bulkreset.model import Outcome
 from bulkreset.providers.answers import (
     UNREADABLE,
+    WEB_PAGE,
     Ruling,
     Told,
     asked_wait,
@@ -64,9 +66,16 @@ def read_answer(answer: Answer) -> Told:
 def rule(answer: Answer, told: Told, now: datetime) -> Ruling:
     """Say what an answer to a password change means, at `now`."""
     status = answer.status
+    if status == 200 and _is_nothing(answer.body):
+        return Ruling(Outcome.OK)
     if 200 <= status < 300:
-        return _success_ruling(answer, told)
-    return _refusal_ruling(answer, told, now) or _BY_STATUS.get(status, Ruling(Outcome.UNEXPECTED))
+        return _unproven(answer, told, documented=200)
+    if ruling := _refusal_ruling(answer, told, now):
+        return ruling
+    if status in (413, 422) and (other := _other_field(answer)):
+        note = f"refused for the field {other} of this user, whatever the password"
+        return Ruling(Outcome.UNEXPECTED, note, only_this_user=True)
+    return _BY_STATUS.get(status, Ruling(Outcome.UNEXPECTED))
 
 
 def rule_revocation(answer: Answer, told: Told, now: datetime) -> Ruling:
@@ -75,7 +84,7 @@ def rule_revocation(answer: Answer, told: Told, now: datetime) -> Ruling:
     if status == 204:
         return Ruling(Outcome.OK)
     if 200 <= status < 300:
-        return _success_ruling(answer, told)
+        return _unproven(answer, told, documented=204)
     if ruling := _refusal_ruling(answer, told, now):
         return ruling
     return Ruling(Outcome.FORBIDDEN, SESSIONS_ADVICE) if status == 403 else Ruling(Outcome.UNEXPECTED)
@@ -103,19 +112,38 @@ def _details(details: object) -> Iterable[str]:
                 yield said if field.casefold() in said.casefold() else f"{field}: {said}"
 
 
-def _success_ruling(answer: Answer, told: Told) -> Ruling:
-    """Take "empty response" in every form seen: no body, blanks, `null`, `""`, or JSON without an error."""
-    if answer.status != 200:
-        return Ruling(Outcome.UNKNOWN, f"HTTP {answer.status} where Zendesk documents 200")
-    if not answer.body.strip():
-        return Ruling(Outcome.OK)
+def _is_nothing(body: bytes) -> bool:
+    """Tell "empty response" in every form seen: no body, blanks, `null`, `""`, `{}`; in UTF-8, as JSON must be."""
+    if not body.strip():
+        return True
+    try:
+        said = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return False
+    return said is None or said in ("", {})
+
+
+def _unproven(answer: Answer, told: Told, *, documented: int) -> Ruling:
+    """Take a 2xx that is not the documented success for what it is: anything between may have written it."""
     if is_page(answer):
-        return Ruling(Outcome.UNKNOWN, "HTTP 200 with a web page, which is no answer of the API")
-    if not told.readable:
-        return Ruling(Outcome.UNKNOWN, "HTTP 200 with an answer that cannot be read")
-    if told.code is not None:
-        return Ruling(Outcome.UNKNOWN, "HTTP 200 with an error in it")
-    return Ruling(Outcome.OK)
+        note = WEB_PAGE
+    elif answer.status != documented:
+        note = f"HTTP {answer.status} where Zendesk documents {documented}"
+    elif not told.readable:
+        note = "HTTP 200 with an answer that cannot be read"
+    elif told.code is not None:
+        note = "HTTP 200 with an error in it"
+    else:
+        note = "HTTP 200 with something in it, where Zendesk documents nothing"
+    return Ruling(Outcome.UNKNOWN, note)
+
+
+def _other_field(answer: Answer) -> str | None:
+    """Return the field that a validation error is about, where nothing in it speaks of the password."""
+    details = table(table(read_json(answer.body)).get("details"))
+    if not details or any("password" in said.casefold() for said in (*details, *_details(details))):
+        return None
+    return next(iter(details))
 
 
 def _limit_ruling(answer: Answer, message: str, now: datetime) -> Ruling:

@@ -25,7 +25,7 @@ from bulkreset.logs import logger
 from bulkreset.model import Claim, Outcome, Quota, Verdict
 from bulkreset.passwords.policy import Wishes
 from bulkreset.providers.base import Call, Provider
-from bulkreset.providers.http import Unclear, Unreachable, WriteTransport
+from bulkreset.providers.http import Garbled, Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff
 from bulkreset.runner.handling import PROTECTED, Guard, Handling
 from bulkreset.runner.recorder import GATHER_S, Recorder
@@ -350,7 +350,7 @@ class Lane:
         except Unreachable as error:
             verdict, sent_at = Verdict(Outcome.UNREACHABLE, message=str(error)), None
         except Unclear as error:
-            verdict = Verdict(Outcome.UNKNOWN, message=str(error))
+            verdict = Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
         except Exception as error:  # noqa: BLE001  (the top of a task)
             # Ours to mend, and no reason to lose the call: it may have left.
             logger().exception("a call broke off", account=self.quota.account)

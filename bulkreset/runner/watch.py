@@ -9,6 +9,8 @@ from bulkreset.model import Outcome, Verdict
 
 # Ten failures with no answer between them are an outage, not ten unlucky users.
 _OUTAGE_RUN: Final = 10
+# Answers come and none can be read: each call may change a password that nobody will know to be changed.
+_UNREADABLE_RUN: Final = 5
 # The same refusal for twenty users in a row is a rule that we do not know, not twenty odd users.
 _REFUSAL_RUN: Final = 20
 _LATELY: Final = 100
@@ -46,6 +48,7 @@ class Watch:
     trusted: bool = True  # the current credentials have not been refused
     probing: bool = False  # the breaker is half open: one call at a time until one is answered
     _failures: int = 0
+    _unreadable: int = 0
     _trips: int = 0
     _limited: int = 0
     _limited_at: datetime | None = None
@@ -79,7 +82,7 @@ class Watch:
         if outcome in _OUTAGE:
             return self._failed(verdict, sent_at, now)
         if outcome not in _SILENT:
-            self._failures = self._trips = self._limited = 0
+            self._failures = self._unreadable = self._trips = self._limited = 0
             self.probing = False
             if not stale:
                 self.trusted = True
@@ -126,16 +129,19 @@ class Watch:
         if self._deaf_until is not None and (sent_at or now) < self._deaf_until:
             return NOTHING  # sent before the breaker opened; it knows already
         self._failures += 1
-        if self._failures < _OUTAGE_RUN and not self.probing:
+        self._unreadable += verdict.unreadable
+        over = self._failures >= _OUTAGE_RUN or self._unreadable >= _UNREADABLE_RUN
+        if not over and not self.probing:
             return NOTHING
         wait = min(_BREAKER_FIRST_S * 2**self._trips, _BREAKER_CEILING_S)
-        self._failures, self._trips, self.probing = 0, min(self._trips + 1, 10), True
+        self._failures, self._unreadable, self._trips, self.probing = 0, 0, min(self._trips + 1, 10), True
         self._deaf_until = now + timedelta(seconds=wait)
-        return Action(pause_until=self._deaf_until, reason=f"calls fail one after another: {_said(verdict)}")
+        what = "the answers cannot be read" if verdict.unreadable else "calls fail one after another"
+        return Action(pause_until=self._deaf_until, reason=f"{what}: {_said(verdict)}")
 
     def _refused(self, of: tuple[int, str], verdict: Verdict) -> Action:
         """Count the same refusal for one user after another, by batch and by what was asked for."""
-        if verdict.outcome in _SILENT or verdict.outcome in _OUTAGE:
+        if verdict.outcome in _SILENT or verdict.outcome in _OUTAGE or verdict.only_this_user:
             return NOTHING
         if verdict.outcome not in _REFUSAL:
             self._refusals.pop(of, None)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.model import Outcome
+from bulkreset.providers.answers import WEB_PAGE
 from bulkreset.providers.base import Answer
 from bulkreset.providers.zendesk import Zendesk
 from bulkreset.providers.zoom import Zoom
@@ -120,8 +121,10 @@ def test_zooms_codes(status, code, message, outcome):
 @pytest.mark.parametrize(
     ("status", "headers", "body", "outcome"),
     [
-        (200, {}, b"", Outcome.OK),
-        (200, {}, b"{}", Outcome.OK),
+        (204, {"content-type": "text/html"}, b"", Outcome.OK),
+        (200, {}, b"", Outcome.UNKNOWN),
+        (200, {}, b"{}", Outcome.UNKNOWN),
+        (200, {}, b'{"success": false}', Outcome.UNKNOWN),
         (200, {"content-type": "text/html"}, b"<html>Sign in</html>", Outcome.UNKNOWN),
         (200, {}, b'{"error": "x"}', Outcome.UNKNOWN),
         (404, {}, b'{"error": "RecordNotFound", "description": "Not found"}', Outcome.USER_NOT_FOUND),
@@ -129,8 +132,43 @@ def test_zooms_codes(status, code, message, outcome):
     ],
 )
 def test_zendesks_forms(status, headers, body, outcome):
-    """A 200 that is empty or JSON is a success as well; a web page is none."""
+    """Only a 204 is a success, as documented: a 200 may be anybody's."""
     assert ZENDESK.classify_revocation(Answer(status, headers, body), now=NOW).outcome is outcome
+
+
+PAGES = pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"content-type": "text/html; charset=utf-8"}, b"Sign in to the network"),
+        ({"content-type": "text/plain"}, b"  <!DOCTYPE html><html>"),
+        ({}, b"<?xml version='1.0'?><wispaccessgatewayparam/>"),
+    ],
+)
+
+
+@BOTH
+@PAGES
+@pytest.mark.parametrize("action", ["classify", "classify_revocation"])
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Outcome.UNKNOWN),
+        (202, Outcome.UNKNOWN),
+        (400, Outcome.UNKNOWN),
+        (404, Outcome.UNKNOWN),
+        (407, Outcome.UNKNOWN),
+        (422, Outcome.UNKNOWN),
+        (401, Outcome.UNAUTHORIZED),
+        (403, Outcome.FORBIDDEN),
+        (511, Outcome.PROVIDER_ERROR),
+    ],
+)
+def test_a_web_page_is_called_one_by_everybody(provider, action, status, outcome, headers, body):
+    """Whatever the status, a page in place of an answer is named in the same words, and is never a success."""
+    verdict = getattr(provider, action)(Answer(status, headers, body), now=NOW)
+    assert verdict.outcome is outcome
+    assert verdict.message == WEB_PAGE
+    assert verdict.unreadable is (outcome is Outcome.UNKNOWN)
 
 
 def test_limits_pause_what_they_are_about():
@@ -188,7 +226,7 @@ def test_no_answer_breaks_it_and_none_is_about_a_password(provider, status, head
     verdict = provider.classify_revocation(Answer(status, headers, body), now=NOW, mask=["secret"])
     assert verdict.outcome not in PASSWORD_OUTCOMES
     if verdict.outcome is Outcome.OK:
-        assert status == 204 or (provider is ZENDESK and status == 200)
+        assert status == 204
     if status == 204:
         assert verdict.outcome is Outcome.OK
     for words in (verdict.code, verdict.message, verdict.request_id):

@@ -35,6 +35,37 @@ def test_ten_failures_in_a_row_open_the_breaker_and_each_probe_doubles_the_wait(
     assert not watch.probing
 
 
+def test_five_answers_that_cannot_be_read_are_enough(watch):
+    """Each such call may have changed a password, so it is a handful; the reason says what is wrong with them."""
+    said = "a header is too long"
+    asked = [see(watch, Outcome.UNKNOWN, at=n, unreadable=True, message=said) for n in range(5)]
+    assert [a.pause_until is not None for a in asked] == [False] * 4 + [True]
+    assert asked[-1].reason == f"the answers cannot be read: {said}"
+    assert watch.probing
+    late = [see(watch, Outcome.UNKNOWN, at=6, sent=3, unreadable=True) for _ in range(500)]
+    assert all(a.pause_until is None for a in late)
+    assert see(watch, Outcome.UNKNOWN, at=20, unreadable=True).pause_until == NOW + timedelta(seconds=20 + 10)
+
+
+def test_one_readable_answer_among_them_is_no_reason_to_pause(watch):
+    """Where the account does answer, the odd page of a gateway holds up nobody."""
+    for _ in range(5):
+        assert all(see(watch, Outcome.UNKNOWN, unreadable=True).pause_until is None for _ in range(4))
+        see(watch, Outcome.OK)
+
+
+def test_a_refusal_of_one_user_alone_counts_for_nobody_else(watch):
+    """Users with a fault of their own, however many, halt no batch, nor do they hide a run of others."""
+    mine = {"only_this_user": True, "message": "Email: cannot be blank"}
+    assert all(see(watch, Outcome.UNEXPECTED, **mine).halt_batch is None for _ in range(100))
+    asked = []
+    for _ in range(20):
+        see(watch, Outcome.UNEXPECTED, **mine)
+        asked.append(see(watch, Outcome.POLICY_REJECTED).halt_batch)
+    assert asked[:19] == [None] * 19
+    assert asked[19] is not None
+
+
 def test_one_answer_between_failures_keeps_the_breaker_closed(watch):
     """Nine failures and an answer, again and again, are users, not an outage."""
     for _ in range(5):
