@@ -42,6 +42,40 @@ def _web_address(url: str) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
+def _zendesk_address(url: str) -> str:
+    """Refuse what other clients want in an address: the API's path, or a page of the account."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    home = f"{parts.scheme}://{parts.netloc}"
+    if re.search(r"/api(/|$)", path):
+        before = path[: path.index("/api")]
+        raise ValueError(f'is the account\'s own address, to which /api/v2 is added: write "{home}{before}"')
+    if path and (parts.hostname or "").endswith(".zendesk.com"):
+        raise ValueError(f'is the account\'s own address, without a path: write "{home}"')
+    return url
+
+
+def _subdomain(name: str) -> str:
+    """Take the first part of example.zendesk.com, and nothing else."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        return name
+    first = re.match(r"(?:https?://)?([a-z0-9][a-z0-9-]*)\.zendesk\.com\b", name.strip().lower())
+    if first:
+        raise ValueError(f'is the first part only of the address: write "{first[1]}"')
+    raise ValueError('is the first part of https://example.zendesk.com: write "example", or use api_url')
+
+
+def _token_email(email: str) -> str:
+    if email.strip().lower().endswith("/token"):
+        raise ValueError(f'is the address alone: write "{email.strip()[:-6]}", /token is added')
+    return email
+
+
+ZendeskAddress = Annotated[WebAddress, AfterValidator(_zendesk_address)]
+Subdomain = Annotated[str, AfterValidator(_subdomain)]
+TokenEmail = Annotated[str, AfterValidator(_token_email)]
 Share = Annotated[float, Field(gt=0, le=1)]
 CallRate = Annotated[float, Field(ge=0.01, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -161,21 +195,25 @@ class ZoomSettings(_Account):
 
 
 class ZendeskSettings(_Account):
-    """One Zendesk account, reached with an API token or an OAuth token.
+    """One Zendesk account, reached as an OAuth client, with an OAuth token, or with an API token while these last.
 
     `owner` is the address of the account's owner, whom Zendesk's listing does not tell from other admins.
+    `token_lifetime` is how many seconds each token of the OAuth client is asked to live.
     """
 
     provider: Literal["zendesk"]
     owner: str | None = None
-    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
-    api_url: WebAddress | None = None
+    subdomain: Subdomain | None = None
+    api_url: ZendeskAddress | None = None
     plan: str | None = None
     requests_per_minute: CallRate | None = None
     share: Share = 0.9
-    email: str | None = None
-    api_token: SecretSource | None = None
+    client_id: SecretSource | str | None = None
+    client_secret: SecretSource | None = None
+    token_lifetime: Annotated[int, Field(gt=300, lt=172_800)] | None = None
     oauth_token: SecretSource | None = None
+    email: TokenEmail | None = None
+    api_token: SecretSource | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -185,8 +223,14 @@ class ZendeskSettings(_Account):
             raise ValueError("needs either plan or requests_per_minute")
         if self.plan is not None and self.plan not in ZENDESK:
             raise ValueError(f"plan must be one of {', '.join(ZENDESK)}")
-        if (self.api_token is None) == (self.oauth_token is None):
-            raise ValueError("needs either api_token (with email) or oauth_token")
+        if (self.client_id is None) != (self.client_secret is None):
+            raise ValueError("needs both client_id and client_secret of the OAuth client")
+        if [self.client_secret, self.oauth_token, self.api_token].count(None) != 2:
+            raise ValueError(
+                "needs one login: client_id and client_secret, or oauth_token, or api_token (with email)"
+            )
+        if self.token_lifetime is not None and self.client_secret is None:
+            raise ValueError("token_lifetime goes with client_id and client_secret only")
         if self.api_token is not None and self.email is None:
             raise ValueError("api_token needs email, the address of the admin it acts for")
         return self

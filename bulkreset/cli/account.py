@@ -7,7 +7,12 @@ import typer
 from bulkreset.cli.context import Invocation, opened, start, transport
 
 if TYPE_CHECKING:
-    from bulkreset.config import Settings
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Final
+
+    from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
+    from bulkreset.providers.base import Finding
 
 
 def check(
@@ -31,11 +36,15 @@ def check(
             f"{account}: {found['provider']}, label {rate['label']}, {rate['text']} (a share of {rate['share']:g})"
         )
         for finding in found["findings"]:
-            print(f"  {'ok  ' if finding['ok'] else 'FAIL'}  {finding['topic']}: {finding['detail']}")
+            sign = _SIGNS[finding["remark"]] if finding["ok"] else "FAIL"
+            print(f"  {sign}  {finding['topic']}: {finding['detail']}")
         if found["passwords"] is not None:
             _print_passwords(found["passwords"])
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+_SIGNS: "Final[Mapping[str | None, str]]" = {None: "ok  ", "warning": "warn", "unknown": "?   "}
 
 
 def _print_passwords(described: "dict[str, Any]") -> None:
@@ -50,11 +59,12 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from bulkreset.errors import ProviderError
+    from bulkreset.intake.ways import lower_limit, rate_of
     from bulkreset.limits.quota import Spacing
     from bulkreset.model import Action, Quota
     from bulkreset.passwords.description import describe
     from bulkreset.providers import open_provider
-    from bulkreset.providers.base import Finding
+    from bulkreset.providers.base import Checkup, Finding, Remark
     from bulkreset.providers.http import ReadTransport
     from bulkreset.store.pace import Pacer
 
@@ -62,14 +72,17 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
     async with opened(settings) as store, transport(ReadTransport, settings) as way:
         provider = open_provider(name, account, settings.base, way)
         label = provider.label(Action.SET_PASSWORD)
-        rate = account.rate(label)
-        pace = Pacer(store, Quota(name, label), Spacing.of(rate))
-        policy = None
+        pace = Pacer(store, Quota(name, label), Spacing.of(account.rate(label)))
         try:
-            findings = await provider.check(pace)
-            policy = (await provider.policy(pace)).with_wishes(settings.passwords.wishes)
+            checked = await provider.check(pace)
         except ProviderError as error:
-            findings = [Finding("login", ok=False, detail=str(error))]
+            checked = Checkup((Finding("login", ok=False, detail=str(error)),))
+        rate = rate_of(account, provider, label)
+        lower = lower_limit(account, provider, label)
+    findings = [*checked.findings, _check_protected(account, settings.base)]
+    if lower is not None:
+        findings.append(Finding("limit", ok=True, detail=lower, remark=Remark.WARNING))
+    policy = None if checked.policy is None else checked.policy.with_wishes(settings.passwords.wishes)
     fault = None if policy is None else policy.impossible()
     if fault is not None:
         findings.append(
@@ -91,6 +104,27 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in findings],
         "ok": all(finding.ok for finding in findings),
     }
+
+
+def _check_protected(account: "ZoomSettings | ZendeskSettings", base: "Path") -> "Finding":
+    """Look whether the people who are never reset are known: without that an order is refused."""
+    from bulkreset.errors import ConfigError, InputError
+    from bulkreset.intake import protection
+    from bulkreset.providers.base import Finding, Remark
+
+    try:
+        protected = protection.load(account, base)
+    except (ConfigError, InputError) as error:
+        return Finding("protected", ok=False, detail=f"{error}; an order is refused and a running account halts")
+    if protected is None:
+        detail = (
+            'not set: an order for --all-users is refused; name the users who are never reset, or write "none"'
+        )
+        return Finding("protected", ok=True, detail=detail, remark=Remark.WARNING)
+    count = len(protected.names)
+    return Finding(
+        "protected", ok=True, detail=f"{count:,} names are never reset" if count else "none, as it says"
+    )
 
 
 def own_password(

@@ -218,6 +218,8 @@ def show(placed: "Ordered", order: "Order") -> None:
     if placed.daily_limit is not None and placed.daily_limit_in_s is not None:
         reached = duration(placed.daily_limit_in_s)
         print(f"note    the daily limit of {placed.daily_limit:,} calls is reached after {reached}")
+    for warning in placed.warnings:
+        print(f"warning {warning}")
     for finding in placed.would_halt:
         print(f"halts   {finding}")
     calls = f"{placed.calls:,} calls, about {duration(placed.estimate_s)} at this account's limit"

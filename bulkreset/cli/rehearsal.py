@@ -21,6 +21,7 @@ class Rehearsed:
     sessions: int
     protected: tuple[str, ...]
     would_halt: tuple[str, ...]
+    warnings: tuple[str, ...]
     estimate_s: float
 
 
@@ -36,7 +37,9 @@ async def rehearse(settings: "Settings", accounts: list[str]) -> list[Rehearsed]
 
 
 async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") -> Rehearsed:
-    from bulkreset.intake.ways import Ways
+    from datetime import UTC, datetime
+
+    from bulkreset.intake.ways import Ways, ends_before, lower_limit
     from bulkreset.model import Action, TaskState
     from bulkreset.providers import open_provider
     from bulkreset.report import queries
@@ -44,7 +47,8 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
     account = settings.account(batch.account)
     provider = open_provider(batch.account, account, settings.base, way)
     ways = Ways.of(store, batch.account, account, provider)
-    findings = await provider.check(ways.pace, revokes=batch.options.revoke_sessions)
+    checked = await provider.check(ways.pace, revokes=batch.options.revoke_sessions)
+    ways = Ways.of(store, batch.account, account, provider)  # by now the account may have told its own limit
     covers = guard(settings)
     counts = {Action.SET_PASSWORD: 0, Action.REVOKE_SESSIONS: 0}
     protected = []
@@ -53,13 +57,16 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
             protected.append(line.user)
         else:
             counts[Action(line.action)] += 1
+    takes_s = ways.estimate(counts[Action.SET_PASSWORD], counts[Action.REVOKE_SESSIONS])
+    more = (lower_limit(account, provider, ways.label), ends_before(provider, datetime.now(UTC), takes_s))
     return Rehearsed(
         batch=batch,
         passwords=counts[Action.SET_PASSWORD],
         sessions=counts[Action.REVOKE_SESSIONS],
         protected=tuple(dict.fromkeys(protected)),
-        would_halt=tuple(f"{one.topic}: {one.detail}" for one in findings if not one.ok),
-        estimate_s=ways.estimate(counts[Action.SET_PASSWORD], counts[Action.REVOKE_SESSIONS]),
+        would_halt=checked.failures,
+        warnings=(*checked.warnings, *filter(None, more)),
+        estimate_s=takes_s,
     )
 
 
@@ -75,6 +82,7 @@ def as_dict(found: list[Rehearsed]) -> dict[str, Any]:
                 "sessions": one.sessions,
                 "protected": len(one.protected),
                 "would_halt": list(one.would_halt),
+                "warnings": list(one.warnings),
                 "estimate_s": one.estimate_s,
             }
             for one in found
@@ -94,6 +102,8 @@ def show(found: list[Rehearsed]) -> None:
         if one.protected:
             more = " …" if len(one.protected) > 1 else ""
             print(f"  protected: {len(one.protected):,} on the roster would be skipped, {one.protected[0]}{more}")
+        for warning in one.warnings:
+            print(f"  warning: {warning}")
         for finding in one.would_halt:
             print(f"  would halt: {finding}")
     print("dry run: nothing was claimed, made or sent")

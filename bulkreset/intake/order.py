@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.config import Settings
+from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake import preflight, protection, terms
 from bulkreset.intake.beside import beside
@@ -19,10 +20,10 @@ from bulkreset.intake.preflight import Survey
 from bulkreset.intake.roster import Roster
 from bulkreset.intake.terms import Order
 from bulkreset.intake.users_file import UserLine
-from bulkreset.intake.ways import Ways, estimate
+from bulkreset.intake.ways import Ways, ends_before, estimate, lower_limit
 from bulkreset.limits.quota import US
 from bulkreset.logs import logger
-from bulkreset.model import Skip
+from bulkreset.model import Action, Skip
 from bulkreset.options import Options
 from bulkreset.passwords.policy import STRONGEST, Wishes
 from bulkreset.passwords.vault import MasterKey
@@ -65,6 +66,7 @@ class Ordered:
     calls: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     would_halt: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     daily_limit: int | None = None
     daily_limit_in_s: float | None = None
     listed: int | None = None
@@ -108,6 +110,7 @@ async def place(
         async for lines in excluded or _none():
             await beside(roster.exclude, lines)
         found = await preflight.survey(roster, provider, ways.pace, order, account, sleep=sleep, progress=progress)
+        ways = Ways.of(store, order.account, account, provider)  # by now the account may have told its own limit
         if listed:
             await _take_listed(roster, order)
         await beside(roster.freeze, ids_required=provider.ids_required)
@@ -150,6 +153,7 @@ async def place(
                 if accept is not None:
                     await accept(conn, batch_id)
         summary = await beside(_summary, batch_id, new, options, plan, ways, found, first)
+        summary = replace(summary, warnings=_warnings(summary, order, account, provider, found))
     if batch_id is not None:
         await batches.know_sizes(store)
     return summary
@@ -224,6 +228,19 @@ def _summary(
         approvals_needed=new.approvals_needed,
         options_sha256=options.sha256,
     )
+
+
+def _warnings(
+    summary: Ordered, order: Order, account: ZoomSettings | ZendeskSettings, provider: Provider, found: Survey
+) -> tuple[str, ...]:
+    """Collect what stops nothing, and the orderer should know."""
+    starts_at = max(datetime.now(UTC), order.not_before or datetime.now(UTC))
+    label = provider.label(Action.SET_PASSWORD)
+    later = (
+        lower_limit(account, provider, label),
+        ends_before(provider, starts_at, summary.estimate_s),
+    )
+    return (*found.warnings, *(warning for warning in later if warning is not None))
 
 
 async def _entries(

@@ -22,7 +22,7 @@ from bulkreset.intake.roster import Counted, Roster
 from bulkreset.intake.terms import Order
 from bulkreset.logs import logger
 from bulkreset.model import Skip
-from bulkreset.providers.base import DirectoryUser, Login, Pace, Provider, Role, Status
+from bulkreset.providers.base import Checkup, DirectoryUser, Login, Pace, Provider, Role, Status
 from bulkreset.store import members
 from bulkreset.store.engine import LONG, Store
 
@@ -41,6 +41,7 @@ class Survey:
     me: DirectoryUser | None
     listed: Counted | None
     would_halt: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 async def survey(
@@ -59,8 +60,7 @@ async def survey(
     owner and admins. Raises ProviderRefused where the listing is what tells who may be called.
     """
     looks = order.preflight or order.all_users is not None
-    findings = await provider.check(pace, revokes=order.options.revoke_sessions) if looks else []
-    would_halt = tuple(f"{finding.topic}: {finding.detail}" for finding in findings if not finding.ok)
+    checked = await provider.check(pace, revokes=order.options.revoke_sessions) if looks else Checkup(())
     # Who is not known to be an admin there is refused there.
     spared = isinstance(account, ZoomSettings) and order.all_users is None
     me: DirectoryUser | None = None
@@ -78,7 +78,7 @@ async def survey(
                 progress=progress,
                 stale_above=stale_above(account),
             )
-    return Survey(me, listed, would_halt)
+    return Survey(me, listed, checked.failures, checked.warnings)
 
 
 def stale_above(account: ZoomSettings | ZendeskSettings) -> int | None:

@@ -28,6 +28,12 @@ class Rate:
         daily = None if self.daily is None else max(1, int(self.daily * share))
         return Rate(self.calls * share, self.window, daily)
 
+    def at_most(self, other: "Rate | None") -> "Rate":
+        """Return the lower of two rates over the same window; None is no limit."""
+        if other is None or other.window != self.window or other.calls >= self.calls:
+            return self
+        return Rate(other.calls, self.window, self.daily)
+
     def __str__(self) -> str:
         per = "s" if self.window == SECOND else "min"
         text = f"{self.calls:g}/{per}"

@@ -5,10 +5,10 @@ from time import monotonic
 
 from bulkreset.config import SecretSource, ZendeskSettings, ZoomSettings
 from bulkreset.providers.base import Provider
+from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
 from bulkreset.providers.zendesk import Zendesk
 from bulkreset.providers.zoom import Zoom
-from bulkreset.secret import Secret
 
 
 def open_provider(
@@ -16,29 +16,34 @@ def open_provider(
 ) -> Provider:
     """Read an account's secrets and return its provider. Raises ConfigError where a secret cannot be read."""
     place = f"accounts.{account}"
+
+    def read(source: SecretSource | str, key: str) -> Credential:
+        return Credential.read(source, base, f"{place}.{key}")
+
     if isinstance(settings, ZoomSettings):
-        client_id = settings.client_id
         return Zoom(
             account=account,
             api_url=settings.api_url,
             oauth_url=settings.oauth_url,
             account_id=settings.account_id,
-            client_id=Secret(client_id)
-            if isinstance(client_id, str)
-            else client_id.read(base, f"{place}.client_id"),
-            client_secret=settings.client_secret.read(base, f"{place}.client_secret"),
+            client_id=read(settings.client_id, "client_id"),
+            client_secret=read(settings.client_secret, "client_secret"),
             transport=transport,
             monotonic=monotonic,
         )
+
+    def maybe(source: SecretSource | str | None, key: str) -> Credential | None:
+        return None if source is None else read(source, key)
+
     return Zendesk(
         account=account,
         api_url=settings.address,
         email=settings.email,
-        api_token=_read(settings.api_token, base, f"{place}.api_token"),
-        oauth_token=_read(settings.oauth_token, base, f"{place}.oauth_token"),
+        api_token=maybe(settings.api_token, "api_token"),
+        oauth_token=maybe(settings.oauth_token, "oauth_token"),
+        client_id=maybe(settings.client_id, "client_id"),
+        client_secret=maybe(settings.client_secret, "client_secret"),
+        token_lifetime=settings.token_lifetime,
         transport=transport,
+        monotonic=monotonic,
     )
-
-
-def _read(source: SecretSource | None, base: Path, what: str) -> Secret | None:
-    return None if source is None else source.read(base, what)

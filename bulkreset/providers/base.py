@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote, quote_plus
 
+from bulkreset.limits.rates import Rate
 from bulkreset.model import Action, Verdict
 from bulkreset.passwords.policy import Policy
 from bulkreset.secret import MASK, Secret
@@ -84,6 +85,13 @@ class Login:
     sso: bool = False
 
 
+class Remark(StrEnum):
+    """What a finding that stops nothing is, where it is more than well."""
+
+    WARNING = "warning"  # a reset goes through, and somebody should act
+    UNKNOWN = "unknown"  # it cannot be read; the first call tells
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of `bulkreset check`: what was looked at, whether it would let a reset through, and why."""
@@ -91,6 +99,29 @@ class Finding:
     topic: str
     ok: bool
     detail: str
+    remark: Remark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What `check` found, and the password policy that it read on the way; None where that could not be had."""
+
+    findings: tuple[Finding, ...]
+    policy: Policy | None = None
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What would stop a reset, a line each."""
+        return tuple(f"{finding.topic}: {finding.detail}" for finding in self.findings if not finding.ok)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What stops nothing, and somebody should act on, a line each."""
+        return tuple(
+            f"{finding.topic}: {finding.detail}"
+            for finding in self.findings
+            if finding.ok and finding.remark is Remark.WARNING
+        )
 
 
 class Auth(Protocol):
@@ -102,8 +133,20 @@ class Auth(Protocol):
 
     generation: int
 
+    @property
+    def warning(self) -> str | None:
+        """What somebody should know about credentials of this kind, though they serve."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the credentials end and are not renewed by themselves; None where they do not, or none knows."""
+
+    @property
+    def advice(self) -> str:
+        """What to do where the provider refuses the credentials at hand, renewed or not."""
+
     async def prepare(self) -> None:
-        """Have usable credentials at hand, renewing them where they are about to end.
+        """Have usable credentials at hand, renewing them where they are about to end or their file has changed.
 
         Raises ProviderUnavailable where they cannot be had for now, ProviderRefused where they never will.
         """
@@ -126,6 +169,10 @@ class Provider(Protocol):
     @property
     def ids_required(self) -> bool:
         """Whether the API takes ids only, so that addresses must be looked up first."""
+
+    @property
+    def tells_limit(self) -> bool:
+        """Whether every answer tells the account's own limit."""
 
     @property
     def auth(self) -> Auth:
@@ -152,7 +199,10 @@ class Provider(Protocol):
     async def policy(self, pace: Pace) -> Policy:
         """Read the account's password policy; the strictest safe one where it cannot be read."""
 
-    async def check(self, pace: Pace, *, revokes: bool = False) -> list[Finding]:
+    def told_rate(self, label: str) -> Rate | None:
+        """Return the account's own limit under a label, as the provider told it last; None before it did."""
+
+    async def check(self, pace: Pace, *, revokes: bool = False) -> Checkup:
         """Log in and look for all that would refuse a reset, or the end of sessions too; sends no write."""
 
     def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:

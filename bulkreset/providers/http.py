@@ -14,6 +14,7 @@ a middleware turns the two exceptions that trigger it into ours before the sessi
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -70,6 +71,13 @@ class ReadTransport:
         if "grant_type" not in form:
             raise ValueError("only an OAuth grant is sent as a form")
         return await self._exchange("POST", url, headers, aiohttp.FormData(dict(form)), WRITE_LIMIT)
+
+    async def post_grant(self, url: str, fields: Mapping[str, str | int]) -> Answer:
+        """Log in by an OAuth grant as a JSON object. Raises Unreachable or Unclear."""
+        if "grant_type" not in fields:
+            raise ValueError("only an OAuth grant is sent as an object")
+        headers = {"Content-Type": "application/json"}
+        return await self._exchange("POST", url, headers, json.dumps(dict(fields)).encode(), WRITE_LIMIT)
 
     async def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: object, limit: int

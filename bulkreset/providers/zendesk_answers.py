@@ -45,7 +45,8 @@ def read_answer(answer: Answer) -> Told:
     """Read the error forms of the API: a name with a description, a title with a message, plain text.
 
     `{"error": "RecordInvalid", "description": …, "details": {field: [{"description": …}]}}` and
-    `{"error": {"title": …, "message": …}}` (node-zendesk #3, zenpy #336); 429 is text/plain.
+    `{"error": {"title": …, "message": …}}` (node-zendesk #3, zenpy #336); 429 is text/plain. A dead OAuth token is
+    `{"error": "invalid_token", "error_description": …}` (zendesk_api_client_rb #297).
     """
     body = read_json(answer.body)
     if body is UNREADABLE:
@@ -56,7 +57,10 @@ def read_answer(answer: Answer) -> Told:
     error = fields.get("error")
     inner = table(error)
     parts = [
-        text(fields.get("description")) or text(inner.get("message")) or text(fields.get("message")),
+        text(fields.get("description"))
+        or text(fields.get("error_description"))
+        or text(inner.get("message"))
+        or text(fields.get("message")),
         *_details(fields.get("details")),
     ]
     code = text(error) or text(inner.get("title")) or ("error" if error else None)
@@ -99,7 +103,7 @@ def _refusal_ruling(answer: Answer, told: Told, now: datetime) -> Ruling | None:
     if answer.status == 404 and told.code == "RecordNotFound":
         return Ruling(Outcome.USER_NOT_FOUND)
     if answer.status == 404:
-        return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user")
+        return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user; check api_url")
     return None
 
 

@@ -15,9 +15,10 @@ from yarl import URL
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import moment, read_json, rows, table, text, whole
 from bulkreset.providers.base import DirectoryUser, Pace, Role, Status
-from bulkreset.providers.reads import Reader
+from bulkreset.providers.reads import Reader, WrongAddress
 
 PAGE_SIZE: Final = 100
+NEEDS: Final = "an OAuth token needs the scopes `read write`: `write` alone reads nothing"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _LINK = re.compile(r"[\x21-\x7e]+")
@@ -70,11 +71,22 @@ class ZendeskUsers:
         return count
 
     async def me(self, pace: Pace) -> DirectoryUser:
-        """Return the API user. Raises ProviderRefused for nobody: then Zendesk answers with an anonymous user."""
+        """Return the API user.
+
+        Raises ProviderRefused for nobody (then Zendesk answers with an anonymous user), and WrongAddress where an
+        answer speaks of no user at all.
+        """
         answer = await self.reader.get(f"{self.api}/users/me.json", pace)
-        user = _user(table(table(read_json(answer.body)).get("user")))
+        row = table(read_json(answer.body)).get("user")
+        if answer.status == 200 and not isinstance(row, dict):
+            raise WrongAddress(
+                f"account {self.reader.account!r}: what answers (HTTP 200) does not speak of a user, as Zendesk "
+                f"does; {self.reader.address}"
+            )
+        user = _user(table(row))
         if answer.status != 200 or user is None or not is_user_id(user.user_id):
-            raise ProviderRefused(self.reader.says("does not say who is logged in; check the token", answer))
+            refusal = self.reader.says("does not say who is logged in; check the credentials", answer)
+            raise ProviderRefused(refusal + (f"; {NEEDS}" if answer.status == 403 else ""))
         return user
 
     def _same_place(self, link: str) -> str:

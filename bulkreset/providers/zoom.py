@@ -8,20 +8,23 @@ developers.zoom.us/docs/commerce/rate-limits.
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
 from bulkreset.errors import ProviderError, ProviderRefused
+from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action, Verdict
 from bulkreset.passwords.policy import STRONGEST, Policy
 from bulkreset.providers.answers import Ruling, Told, read_json, table, verdict, whole
-from bulkreset.providers.base import Answer, Call, DirectoryUser, Finding, Login, Pace
+from bulkreset.providers.base import Answer, Call, Checkup, DirectoryUser, Finding, Login, Pace, Remark
+from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
-from bulkreset.providers.reads import Clock, Reader, Sleep
+from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
+from bulkreset.providers.tokens import TokenAuth
 from bulkreset.providers.zoom_answers import read_answer, rule, rule_call
-from bulkreset.providers.zoom_auth import ZoomAuth
+from bulkreset.providers.zoom_auth import ZoomGrant
 from bulkreset.providers.zoom_users import ZoomUsers
 from bulkreset.secret import Secret
 
@@ -37,6 +40,7 @@ class Zoom:
     """One Zoom account, reached as a server-to-server OAuth app."""
 
     ids_required = False
+    tells_limit = False
 
     def __init__(
         self,
@@ -45,25 +49,36 @@ class Zoom:
         api_url: str,
         oauth_url: str,
         account_id: str,
-        client_id: Secret,
-        client_secret: Secret,
+        client_id: Credential | Secret,
+        client_secret: Credential | Secret,
         transport: ReadTransport,
         monotonic: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
         clock: Clock = lambda: datetime.now(UTC),
     ) -> None:
         self.account = account
-        self.auth = ZoomAuth(
-            account=account,
+        grant = ZoomGrant(
             oauth_url=oauth_url,
             account_id=account_id,
-            client_id=client_id,
-            client_secret=client_secret,
+            client_id=Credential.of(client_id),
+            client_secret=Credential.of(client_secret),
             transport=transport,
-            monotonic=monotonic,
         )
+        self.auth = TokenAuth(account=account, grant=grant, monotonic=monotonic)
         self._api = api_url.rstrip("/")
-        self._reader = Reader(account, "Zoom", self.auth, transport, read_answer, sleep, clock)
+        self._told: dict[str, Rate] = {}
+        self._reader = Reader(
+            account,
+            "Zoom",
+            self.auth,
+            transport,
+            read_answer,
+            sleep,
+            clock,
+            known_404=_KNOWN_404,
+            address=f"check api_url ({self._api}): it ends in /v2, as in https://api.zoom.us/v2",
+            heed=self._heed,
+        )
         self._users = ZoomUsers(self._reader, self._api)
 
     def label(self, action: Action) -> str:
@@ -91,6 +106,7 @@ class Zoom:
     def classify(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
         """Say what an answer to `set_password` means; only a 204 is a success."""
         told = read_answer(answer)
+        self._heed(answer)
         return self._verdict(answer, told, rule(answer, told, now), mask)
 
     def revoke_sessions(self, user_ref: str) -> Call:
@@ -104,6 +120,7 @@ class Zoom:
     def classify_revocation(self, answer: Answer, *, now: datetime, mask: Iterable[str] = ()) -> Verdict:
         """Say what an answer to `revoke_sessions` means; only a 204 is a success."""
         told = read_answer(answer)
+        self._heed(answer)
         return self._verdict(answer, told, rule_call(answer, told, now), mask)
 
     async def policy(self, pace: Pace) -> Policy:
@@ -116,18 +133,32 @@ class Zoom:
             return _policy(requirement)
         return _strongest(f"Zoom does not show its password requirement: {self._reader.words(answer)}")
 
-    async def check(self, pace: Pace, *, revokes: bool = False) -> list[Finding]:
+    def told_rate(self, label: str) -> Rate | None:
+        """Return the limit a second under a label that Zoom's last refusal named; None before there was one."""
+        return self._told.get(label)
+
+    async def check(self, pace: Pace, *, revokes: bool = False) -> Checkup:
         """Log in, look at the scopes, and read the policy and a page of users; sends no write."""
         try:
             await self.auth.prepare()
         except ProviderError as error:
-            return [Finding("login", ok=False, detail=str(error))]
-        return [
-            Finding("login", ok=True, detail=f"Zoom accepts the app; token with {len(self.auth.scopes)} scopes"),
-            self._check_scopes(revokes=revokes),
-            await self._check_policy(pace),
-            await self._check_listing(pace),
-        ]
+            return Checkup((Finding("login", ok=False, detail=str(error)),))
+        accepted = f"Zoom accepts the app; token with {len(self.auth.scopes)} scopes"
+        findings = [Finding("login", ok=True, detail=accepted), self._check_scopes(revokes=revokes)]
+        policy: Policy | None = None
+        try:
+            try:
+                policy = await self.policy(pace)
+            except WrongAddress:
+                raise
+            except ProviderError as error:
+                findings.append(Finding("policy", ok=False, detail=str(error)))
+            else:
+                findings.append(_policy_finding(policy))
+            findings.append(await self._check_listing(pace))
+        except WrongAddress as error:
+            findings.append(Finding("address", ok=False, detail=str(error)))
+        return Checkup(tuple(findings), policy)
 
     def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
         """List active, inactive and pending users; a user may come twice where the listing began anew."""
@@ -165,9 +196,10 @@ class Zoom:
         )
 
     def _check_scopes(self, *, revokes: bool) -> Finding:
-        held = self.auth.scopes
+        held = _as_admin(self.auth.scopes)
         if not held:
-            return Finding("scopes", ok=True, detail="Zoom's login names no scopes; the first call will tell")
+            detail = "Zoom's login names no scopes; the first call will tell"
+            return Finding("scopes", ok=True, detail=detail, remark=Remark.UNKNOWN)
         if any(scope in held for scope in RESET_SCOPES):
             ending = any(scope in held for scope in REVOKE_SCOPES)
             more = "sessions may be ended" if ending else f"to end sessions, add {' or '.join(REVOKE_SCOPES)}"
@@ -175,23 +207,46 @@ class Zoom:
         wanted = " or ".join(RESET_SCOPES)
         return Finding("scopes", ok=False, detail=f"missing: {wanted}; add it in the Zoom App Marketplace")
 
-    async def _check_policy(self, pace: Pace) -> Finding:
-        try:
-            policy = await self.policy(pace)
-        except ProviderError as error:
-            return Finding("policy", ok=False, detail=str(error))
-        advice = "" if policy.source == _SOURCE else f" (it needs {' or '.join(POLICY_SCOPES)})"
-        return Finding("policy", ok=True, detail=policy.source + advice)
-
     async def _check_listing(self, pace: Pace) -> Finding:
         try:
             await self._users.check_listing(pace)
+        except WrongAddress:
+            raise
         except ProviderRefused as error:
-            return Finding("listing", ok=True, detail=f"{error}; only needed to take the users from the account")
+            detail = f"{error}; only needed to take the users from the account"
+            return Finding("listing", ok=True, detail=detail, remark=Remark.WARNING)
         except ProviderError as error:
             return Finding("listing", ok=False, detail=str(error))
         return Finding("listing", ok=True, detail="users can be listed")
 
+    def _heed(self, answer: Answer) -> None:
+        """Note the limit a second that a 429 names, with the label it holds for.
+
+        `X-RateLimit-Category`, `-Type` (`QPS` or `Daily-limit`) and `-Limit` are documented for refusals alone
+        (marketplace.zoom.us/docs/api-reference/rate-limits).
+        """
+        if answer.status != 429 or answer.headers.get("x-ratelimit-type", "").upper() != "QPS":
+            return
+        told = answer.headers.get("x-ratelimit-limit", "")
+        if told.isascii() and told.isdigit() and int(told[:9]) > 0:
+            self._told[answer.headers.get("x-ratelimit-category", "").lower()] = Rate(int(told[:9]), SECOND)
+
+
+def _policy_finding(policy: Policy) -> Finding:
+    if policy.source == _SOURCE:
+        return Finding("policy", ok=True, detail=policy.source)
+    detail = f"{policy.source} (it needs {' or '.join(POLICY_SCOPES)})"
+    return Finding("policy", ok=True, detail=detail, remark=Remark.UNKNOWN)
+
+
+def _as_admin(scopes: Collection[str]) -> frozenset[str]:
+    """Return scopes with those of a master account, documented beside `:admin`, counted as `:admin`."""
+    spread = {"user:master": ("user:read:admin", "user:write:admin"), "account:master": ("account:read:admin",)}
+    held = {f"{scope.removesuffix(':master')}:admin" if scope.endswith(":master") else scope for scope in scopes}
+    return frozenset(held.union(*(also for scope, also in spread.items() if scope in scopes)))
+
+
+_KNOWN_404: Final = frozenset({"1001", "1010", "1120", "2001"})  # no such user, invitation, account
 
 _SOURCE: Final = "Zoom account settings"
 

@@ -68,13 +68,19 @@ _NO_PERMISSION = re.compile(r"no permission\b|no privilege\b|invalid api key\b|.
 
 
 def read_answer(answer: Answer) -> Told:
-    """Read `{"code": …, "message": …}`, with the messages of `errors` where there are any."""
+    """Read `{"code": …, "message": …}`, with the messages of `errors` where there are any.
+
+    The table of OAuth errors calls the two `errorCode` and `errorMessage`
+    (developers.zoom.us/docs/integrations/oauth-error-messages).
+    """
     body = read_json(answer.body)
     if body is UNREADABLE:
         return Told(readable=False)
     fields = table(body)
-    parts = [text(fields.get("message")), *(text(item.get("message")) for item in rows(fields.get("errors")))]
-    return Told(readable=True, code=text(fields.get("code")), message="; ".join(filter(None, parts)) or None)
+    message = text(fields.get("message")) or text(fields.get("errorMessage"))
+    parts = [message, *(text(item.get("message")) for item in rows(fields.get("errors")))]
+    code = text(fields.get("code")) or text(fields.get("errorCode"))
+    return Told(readable=True, code=code, message="; ".join(filter(None, parts)) or None)
 
 
 def rule(answer: Answer, told: Told, now: datetime) -> Ruling:
@@ -116,7 +122,7 @@ def _code_ruling(status: int, told: Told) -> Ruling:
     """Rule by Zoom's own code, and by its words where one code stands for several things."""
     code = _code(told)
     if status == 404 and code not in (1001, 1010):
-        return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user")
+        return Ruling(Outcome.UNKNOWN, "HTTP 404 that does not speak of the user; check api_url")
     if code == 200 and _NO_PERMISSION.match(plain(told.message)):
         return Ruling(Outcome.FORBIDDEN)
     return Ruling(_BY_CODE.get(code, Outcome.UNEXPECTED))

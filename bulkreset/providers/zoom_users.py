@@ -14,7 +14,7 @@ from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.model import Outcome
 from bulkreset.providers.answers import moment, plain, read_json, rows, table, text, whole
 from bulkreset.providers.base import Answer, DirectoryUser, Login, Pace, Role, Status
-from bulkreset.providers.reads import Reader
+from bulkreset.providers.reads import Reader, WrongAddress
 from bulkreset.providers.zoom_answers import read_answer, rule_call
 
 PAGE_SIZE: Final = 300
@@ -114,7 +114,13 @@ class ZoomUsers:
 
     async def check_listing(self, pace: Pace) -> None:
         """Read one user; raise what a listing would."""
-        self._page(await self._first(Status.ACTIVE, 1, pace), Status.ACTIVE, started=False)
+        answer = await self._first(Status.ACTIVE, 1, pace)
+        if answer.status == 200 and "users" not in table(read_json(answer.body)):
+            raise WrongAddress(
+                f"account {self.reader.account!r}: what answers (HTTP 200) does not list users, as Zoom does; "
+                f"{self.reader.address}"
+            )
+        self._page(answer, Status.ACTIVE, started=False)
 
     async def _list(self, status: Status, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
         page_token: str | None = None

@@ -69,7 +69,14 @@ class Lane:
     """The loop of one quota. Start `run` as a task; `stop` ends it with nothing in hand."""
 
     def __init__(
-        self, context: Context, which: Quota, provider: Provider, rate: Rate, peers: "list[Lane] | None" = None
+        self,
+        context: Context,
+        which: Quota,
+        provider: Provider,
+        rate: Rate,
+        peers: "list[Lane] | None" = None,
+        *,
+        share: float = 1.0,
     ) -> None:
         self.quota = which
         self.provider = provider
@@ -81,6 +88,9 @@ class Lane:
         self._context = context
         self._peers = [] if peers is None else peers  # the account's other lanes: a halt is of all of them
         self._peers.append(self)
+        self._configured = self._rate = rate
+        self._share = share  # the part of a limit that the provider itself tells
+        self._heard = False  # whether any call of this lane has ended
         self._spacing = Spacing.of(rate)
         self._belt = belt(rate, self._spacing)
         self._window = rate.window
@@ -175,8 +185,8 @@ class Lane:
 
     def _wanted(self) -> int:
         """How many calls to claim: what can leave in time, and one only while an outage is being probed."""
-        if self._watch.probing:
-            return 0 if not self.idle else 1
+        if self._watch.probing or (self.provider.tells_limit and not self._heard):
+            return 0 if not self.idle else 1  # the first answer tells the account's own limit
         in_time = self._context.concurrency - len(self._in_flight)
         patient = self._spacing.grace_us // self._spacing.interval_us
         return min(_MOST_CLAIMED, in_time + patient) - len(self._buffer)
@@ -209,9 +219,30 @@ class Lane:
             self._halt(str(error))
             return False
         self._login_failures = 0
+        if not self._heed_limit():
+            return False
         if self._policy_doubted:
             await self._read_policy()
         return True
+
+    def _heed_limit(self) -> bool:
+        """Keep to the limit that the provider tells of this account, where it is lower than the configured one.
+
+        Tell whether calls may leave by it now: what left by a higher one must leave the window first.
+        """
+        told = self.provider.told_rate(self.quota.label)
+        rate = self._configured.at_most(None if told is None else told.shared(self._share))
+        before, self._rate = self._rate, rate
+        if rate == before:
+            return True
+        logger().warning("limit_told", account=self.quota.account, told=str(told), kept=str(rate))
+        self._spacing = Spacing.of(rate)
+        self._belt = belt(rate, self._spacing)
+        if rate.calls > before.calls or self.sent <= 1:
+            return True
+        self._cold_until = monotonic() + self._window.total_seconds()
+        self._drop(why="the account's own limit is lower than the configured one")
+        return False
 
     async def _read_policy(self) -> None:
         """Read the policy anew after a refusal, so that the next passwords are built to it."""
@@ -365,6 +396,7 @@ class Lane:
             auth.invalidate(generation)
             # Nothing leaves without a login; the claimer gets a fresh one before it claims again.
             self._drop(why="the login was refused")
+        self._hear()
         self._warm_up(ended - started, ended)
         closed = self._close(claim, verdict, sent_at, self._at(ended), latency_ms)
         if (reason := self._handling.too_many_failed(self._watch, closed)) is not None:
@@ -388,6 +420,12 @@ class Lane:
         if call is None:
             self._close(claim, PROTECTED, None, now, None)
         return call
+
+    def _hear(self) -> None:
+        """Let more than one call leave, now that the first has ended."""
+        if not self._heard:
+            self._heard = True
+            self._low.set()
 
     def _warm_up(self, latency: float, now: float) -> None:
         """Leave a gap between the calls that opened connections and the first that need not.
@@ -423,7 +461,8 @@ class Lane:
         if asked.pause_until is not None:
             self._pause(asked.pause_until, asked.reason or "")
         if asked.halt_account is not None:
-            self._halt(asked.halt_account)
+            refused = verdict.outcome is Outcome.UNAUTHORIZED
+            self._halt(f"{asked.halt_account}; {self.provider.auth.advice}" if refused else asked.halt_account)
         if asked.halt_batch is not None:
             self._halt_batch(claim.batch_id, asked.halt_batch)
 

@@ -121,7 +121,7 @@ class Watch:
         if self.trusted:
             self.trusted = False  # one refresh and one more attempt
             return NOTHING
-        return Action(halt_account=f"the provider refuses the login, a fresh one too: {_said(verdict)}")
+        return Action(halt_account=f"the provider refuses the login: {_said(verdict)}")
 
     def _failed(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
         if verdict.pauses_quota and verdict.retry_at is not None:

@@ -225,6 +225,8 @@ class Worker:
             if provider is None:
                 provider = open_provider(account, settings, self._settings.base, self._context.transport)
                 self._providers[account] = provider
+                if provider.auth.warning is not None:
+                    logger().warning("login_ends", account=account, reason=provider.auth.warning)
         except ConfigError as error:
             self._unusable.add(account)
             if first and (account in self._accounts or account in self._settings.accounts):
@@ -234,7 +236,8 @@ class Worker:
         for which in sorted({Quota(account, provider.label(action)) for action in actions}):
             if which not in self._lanes:
                 peers = self._peers.setdefault(account, [])
-                lane = Lane(self._context, which, provider, settings.rate(which.label), peers)
+                rate = settings.rate(which.label)
+                lane = Lane(self._context, which, provider, rate, peers, share=settings.share)
                 self._lanes[which] = lane
                 self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account} {which.label}")
 

@@ -62,7 +62,17 @@ ORDERED_OPTIONS = {
 }
 PLACED = {
     *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
-    *{"sends", "calls", "skipped", "would_halt", "daily_limit", "daily_limit_in_s", "listed", "undecided"},
+    *{
+        "sends",
+        "calls",
+        "skipped",
+        "would_halt",
+        "warnings",
+        "daily_limit",
+        "daily_limit_in_s",
+        "listed",
+        "undecided",
+    },
     *{"first", "canaries", "approvals_needed", "options_sha256"},
 }
 ATTEMPT = {"n", "sent_at", "closed_at", "http_status", "code", "message", "outcome", "latency_ms"}

@@ -152,7 +152,7 @@ async def test_the_same_error_meets_every_real_order(two_accounts, installation,
 def test_the_way_of_a_dry_run_has_nothing_that_writes():
     """Neither `send` nor anything else beyond reading and logging in is there to be called."""
     public = {name for name in dir(ReadTransport) if not name.startswith("_")}
-    assert public == {"get", "post_form"}
+    assert public == {"get", "post_form", "post_grant"}
     assert {name for name in dir(WriteTransport) if not name.startswith("_")} - public == {"send"}
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from bulkreset.model import Action
 from bulkreset.passwords.policy import STRONGEST
-from bulkreset.providers.base import DirectoryUser, Finding, Role, Status
+from bulkreset.providers.base import Checkup, DirectoryUser, Finding, Role, Status
 
 PAGE = 3
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ async def no_pace():
 class Account:
     """One account; `breaks` are errors that its listing ends with, one after the other, before it goes through."""
 
-    auth = SimpleNamespace(secrets=list)
+    auth = SimpleNamespace(secrets=list, ends_at=None)
 
     def __init__(self, users=(), *, kind="zoom", name="acme", me=None, breaks=(), counts=None):
         self.account = name
@@ -57,7 +57,10 @@ class Account:
 
     async def check(self, pace, *, revokes=False):
         self.revokes = revokes
-        return self.findings
+        return Checkup(tuple(self.findings), STRONGEST)
+
+    def told_rate(self, label):
+        return None
 
     async def me(self, pace):
         self._may("me")

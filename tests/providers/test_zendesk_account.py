@@ -2,12 +2,15 @@
 
 import json
 from base64 import b64decode
+from datetime import UTC, datetime
 
 import pytest
 
 from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
+from bulkreset.limits.rates import MINUTE, Rate
 from bulkreset.model import Action, Outcome
-from bulkreset.providers.base import DirectoryUser, Role, Status
+from bulkreset.providers.base import Answer, DirectoryUser, Remark, Role, Status
+from bulkreset.providers.reads import WrongAddress
 from bulkreset.providers.zendesk import Zendesk
 from bulkreset.secret import Secret
 
@@ -22,6 +25,7 @@ class Account:
         self.me = {"id": 7, "role": "admin"}
         self.requirements = ["must be at least 5 characters"]
         self.users = [{"id": 10 + n, "email": f"{n}@example.com", "role": "end-user"} for n in range(3)]
+        self.token = {"scopes": ["read", "write"], "expires_at": None}
         self.link = None  # what links.next says in place of the next page
         self.faults = []
 
@@ -33,6 +37,8 @@ class Account:
             return
         if path == "/acme/api/v2/users/me.json":
             told = {"user": self.me}
+        elif path == "/acme/api/v2/oauth/tokens/current":
+            told = {"token": self.token}
         elif path == "/acme/api/v2/users/7/password/requirements":
             told = {"requirements": self.requirements}
         elif path == "/acme/api/v2/users.json":
@@ -64,6 +70,14 @@ async def server(raw_server, account):
 @pytest.fixture
 def zendesk(server, transport, clock):
     return build(f"{server.url}/acme", transport, clock, email="admin@example.com", api_token=Secret(TOKEN))
+
+
+def clock_now():
+    return datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+async def findings_of(provider, pot):
+    return {finding.topic: finding for finding in (await provider.check(pot)).findings}
 
 
 def build(url, transport, clock, **credentials):
@@ -199,7 +213,7 @@ async def test_the_listing_waits_out_a_limit(zendesk, account, pot, http_answer,
         ("403 Forbidden", b"{}", ProviderRefused),
         ("400 Bad Request", b"{}", ProviderRefused),
         ("401 Unauthorized", b'{"error": "Couldn\'t authenticate you"}', ProviderRefused),
-        ("200 OK", b"<html>", ProviderUnavailable),
+        ("200 OK", b"<html>", WrongAddress),
         ("200 OK", b'{"users": {}}', ProviderUnavailable),
     ],
 )
@@ -222,9 +236,10 @@ async def test_a_401_is_not_asked_about_twice(zendesk, account, pot, http_answer
 
 async def test_a_sound_account_passes_the_check(zendesk, pot, server):
     """Login, role, policy and the setting are looked at, and nothing is written."""
-    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
-    assert list(findings) == ["login", "role", "policy", "setting"]
+    findings = await findings_of(zendesk, pot)
+    assert list(findings) == ["login", "role", "token", "policy", "setting"]
     assert all(finding.ok for finding in findings.values())
+    assert findings["setting"].remark is Remark.UNKNOWN
     assert "Admin Center > Account > Security > Advanced" in findings["setting"].detail
     assert {request.method for request in server.requests} == {"GET"}
 
@@ -232,7 +247,7 @@ async def test_a_sound_account_passes_the_check(zendesk, pot, server):
 async def test_an_agent_fails_the_check(zendesk, account, pot):
     """Only an admin may set passwords, so another role is found before the first call."""
     account.me = {"id": 7, "role": "agent"}
-    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
+    findings = await findings_of(zendesk, pot)
     assert not findings["role"].ok
     assert "agent" in findings["role"].detail
 
@@ -240,15 +255,80 @@ async def test_an_agent_fails_the_check(zendesk, account, pot):
 async def test_an_anonymous_user_is_nobody(zendesk, account, pot):
     """Zendesk answers 200 for nobody logged in; that is a failed login."""
     account.me = {"id": None, "role": "end-user", "name": "Anonymous user"}
-    (finding,) = await zendesk.check(pot)
+    (finding,) = (await zendesk.check(pot)).findings
     assert (finding.topic, finding.ok) == ("login", False)
 
 
-async def test_an_oauth_token_is_warned_about_its_scopes(server, transport, clock, pot):
-    """The password call refuses narrow tokens, and a token does not tell what it may do."""
+async def test_an_api_token_is_warned_of_by_the_dates_of_its_end(zendesk, pot):
+    """It serves, and says when it will not: no new ones, thirty idle days, the last day of all."""
+    token = (await findings_of(zendesk, pot))["token"]
+    assert (token.ok, token.remark) == (True, Remark.WARNING)
+    for words in ("2026-10-27", "30 days", "2027-04-30", "client_id"):
+        assert words in token.detail
+
+
+@pytest.mark.parametrize(
+    ("scopes", "ok"),
+    [
+        (["read", "write"], True),
+        (["write", "read", "tickets:read"], True),
+        (["read"], False),
+        (["write"], False),
+        (["users:read", "users:write"], False),
+        (["read", "users:write"], False),
+        ([], True),
+    ],
+)
+async def test_a_token_tells_its_scopes(server, account, transport, clock, pot, scopes, ok):
+    """Both broad scopes are needed; what the password call refuses fails the check by name."""
+    account.token = {"scopes": scopes, "expires_at": None}
     zendesk = build(f"{server.url}/acme", transport, clock, oauth_token=Secret(TOKEN))
-    findings = {finding.topic: finding for finding in await zendesk.check(pot)}
-    assert "users:write" in findings["scopes"].detail
+    finding = (await findings_of(zendesk, pot))["scopes"]
+    assert finding.ok is ok
+    assert ok or "read write" in finding.detail
+    assert (finding.remark is Remark.UNKNOWN) == (not scopes)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "words", "remark"),
+    [
+        ("2026-11-22T12:10:00Z", "ends 2026-11-22 12:10 UTC, in 10 min", Remark.WARNING),
+        ("2026-12-22T12:00:00Z", "ends 2026-12-22 12:00 UTC, in 720 h", None),
+        (None, "names no end", None),
+    ],
+)
+async def test_a_token_tells_its_end(server, account, transport, clock, pot, ends_at, words, remark):
+    """A fixed token that ends within a day is a warning; the estimate can be compared with its end."""
+    account.token = {"scopes": ["read", "write"], "expires_at": ends_at}
+    zendesk = build(f"{server.url}/acme", transport, clock, oauth_token=Secret(TOKEN))
+    finding = (await findings_of(zendesk, pot))["token"]
+    assert words in finding.detail
+    assert finding.remark is remark
+    assert (zendesk.auth.ends_at is None) == (ends_at is None)
+
+
+async def test_a_token_that_may_not_read_says_what_it_needs(zendesk, account, pot, http_answer):
+    """`write` alone covers no GET: the login fails with the scopes that are needed."""
+    refused = {"error": "Forbidden", "description": "You are missing the following required scopes: read"}
+    account.faults = [http_answer("403 Forbidden", json.dumps(refused).encode())]
+    (finding,) = (await zendesk.check(pot)).findings
+    assert not finding.ok
+    assert "required scopes: read" in finding.detail
+    assert "`read write`" in finding.detail
+
+
+async def test_the_accounts_own_limit_is_heard(zendesk, account, pot, http_answer):
+    """Any answer tells it; until then it is not known."""
+    assert zendesk.told_rate("default") is None
+    me = b'{"user": {"id": 7, "role": "admin"}}'
+    account.faults = [http_answer("200 OK", me, "application/json", "X-Rate-Limit: 200")]
+    await zendesk.me(pot)
+    assert zendesk.told_rate("default") == Rate(200, MINUTE)
+    for nonsense in ("0", "-1", "many", "", "1e9"):
+        zendesk.classify(Answer(200, {"x-rate-limit": nonsense}, b""), now=clock_now())
+        assert zendesk.told_rate("default") == Rate(200, MINUTE)
+    zendesk.classify(Answer(200, {"x-rate-limit": "700"}, b""), now=clock_now())
+    assert zendesk.told_rate("default") == Rate(700, MINUTE)
 
 
 async def test_an_own_password_is_changed_with_the_one_before(zendesk, pot, transport, server):

@@ -65,7 +65,7 @@ async def test_the_count_is_zendesks_own(zendesk, told, pot):
         ("200 OK", {"count": 5}),
         ("200 OK", {"count": {"value": -1}}),
         ("403 Forbidden", {"error": "Forbidden"}),
-        ("404 Not Found", {"error": "InvalidEndpoint"}),
+        ("404 Not Found", {"error": "RecordNotFound"}),
     ],
 )
 async def test_a_count_that_cannot_be_read_is_an_error(zendesk, told, pot, status, body):

@@ -252,7 +252,7 @@ async def test_a_listing_that_is_not_allowed_names_the_scope(zoom, account, pot,
 
 async def test_a_sound_account_passes_the_check(zoom, pot, server):
     """Everything is looked at, and nothing is written."""
-    findings = await zoom.check(pot)
+    findings = (await zoom.check(pot)).findings
     assert [finding.topic for finding in findings] == ["login", "scopes", "policy", "listing"]
     assert all(finding.ok for finding in findings)
     assert [request.method for request in server.requests if "/v2" in request.target] == ["GET", "GET"]
@@ -264,13 +264,16 @@ async def test_a_sound_account_passes_the_check(zoom, pot, server):
         ("user:read:admin", False),
         ("user:write", False),
         ("user:update:password:admin", True),
+        ("user:update:password:master", True),
+        ("user:master", True),
+        ("user:read:user:master", False),
         ("", True),
     ],
 )
 async def test_a_missing_scope_is_found(zoom, account, pot, scope, ok):
     """The scope that sets passwords is missed by name; a login that names none is left to the first call."""
     account.scope = scope
-    (finding,) = [finding for finding in await zoom.check(pot) if finding.topic == "scopes"]
+    (finding,) = [finding for finding in (await zoom.check(pot)).findings if finding.topic == "scopes"]
     assert finding.ok is ok
     if not ok:
         assert "user:write:admin or user:update:password:admin" in finding.detail
@@ -280,7 +283,7 @@ async def test_what_a_reset_does_not_need_does_not_fail_the_check(zoom, account,
     """Without the scopes to read, a reset from a file still goes through, and the findings say so."""
     refused = http_answer("400 Bad Request", b'{"code": 4711, "message": "no scopes"}')
     account.faults = [refused, refused]
-    findings = {finding.topic: finding for finding in await zoom.check(pot)}
+    findings = {finding.topic: finding for finding in (await zoom.check(pot)).findings}
     assert findings["policy"].ok
     assert "account:read:admin" in findings["policy"].detail
     assert findings["listing"].ok
@@ -290,7 +293,7 @@ async def test_what_a_reset_does_not_need_does_not_fail_the_check(zoom, account,
 async def test_an_account_that_is_away_fails_the_check(zoom, account, pot, http_answer):
     """An outage is a finding, not a crash."""
     account.faults = [http_answer("503 Away")] * 16
-    findings = {finding.topic: finding.ok for finding in await zoom.check(pot)}
+    findings = {finding.topic: finding.ok for finding in (await zoom.check(pot)).findings}
     assert findings == {"login": True, "scopes": True, "policy": False, "listing": False}
 
 
@@ -298,6 +301,6 @@ async def test_the_scope_to_end_sessions_is_asked_for_where_they_are_to_end(zoom
     """Without it the first revocation would halt the account, after passwords were set."""
     account.scope = "user:update:password:admin user:read:admin account:read:admin"
     for revokes in (False, True):
-        (finding,) = [one for one in await zoom.check(pot, revokes=revokes) if one.topic == "scopes"]
+        (finding,) = [one for one in (await zoom.check(pot, revokes=revokes)).findings if one.topic == "scopes"]
         assert finding.ok is not revokes
         assert "user:delete:token:admin" in finding.detail

@@ -8,8 +8,10 @@ import pytest
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.base import Answer
+from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import Unclear, Unreachable
-from bulkreset.providers.zoom_auth import ZoomAuth
+from bulkreset.providers.tokens import TokenAuth
+from bulkreset.providers.zoom_auth import ZoomGrant
 from bulkreset.secret import Secret
 
 SECRET = "client-secret-value"
@@ -41,15 +43,14 @@ class Login:
 
 
 def auth_on(login, clock):
-    return ZoomAuth(
-        account="zoom-prod",
+    grant = ZoomGrant(
         oauth_url="https://zoom.example/oauth/token",
         account_id="acc",
-        client_id=Secret("client"),
-        client_secret=Secret(SECRET),
+        client_id=Credential(Secret("client")),
+        client_secret=Credential(Secret(SECRET)),
         transport=login,
-        monotonic=clock.monotonic,
     )
+    return TokenAuth(account="zoom-prod", grant=grant, monotonic=clock.monotonic)
 
 
 async def test_the_login_is_the_documented_one(clock):

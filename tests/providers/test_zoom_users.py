@@ -208,7 +208,7 @@ async def test_how_a_user_signs_in(zoom, account, pot, told, login):
     ("status", "code", "login"),
     [
         ("404 Not Found", 1001, None),
-        ("404 Not Found", 5, None),
+        ("404 Not Found", 1010, None),
         ("400 Bad Request", 1010, None),
         ("400 Bad Request", 300, None),
         ("400 Bad Request", 1120, Login(resettable=False, reason="the invitation is pending")),

@@ -103,10 +103,10 @@ def test_a_429_of_one_user_pauses_nobody_else(watch):
 
 
 def test_a_401_is_forgiven_once_and_then_halts(watch):
-    """One refresh and one more attempt; a refusal of the fresh login halts."""
+    """One refresh and one more attempt; the next refusal halts."""
     assert see(watch, Outcome.UNAUTHORIZED).halt_account is None
     assert see(watch, Outcome.UNAUTHORIZED, stale=True).halt_account is None
-    assert "fresh" in see(watch, Outcome.UNAUTHORIZED).halt_account
+    assert "refuses the login" in see(watch, Outcome.UNAUTHORIZED).halt_account
 
 
 def test_a_success_between_two_401s_means_two_expired_tokens(watch):
