@@ -8,6 +8,7 @@ from bulkreset.cli.context import Invocation, master_key, opened, person, possib
 from bulkreset.cli.order import create
 from bulkreset.cli.output import console, show_table
 from bulkreset.cli.words import duration
+from bulkreset.unsafe import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +147,7 @@ def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
 
     from bulkreset.errors import StoreError
     from bulkreset.report import queries
-    from bulkreset.report.render import moment
+    from bulkreset.report.render import json_text, moment
     from bulkreset.store import audit, batches, control
 
     async def work(store: "Store") -> Any:
@@ -161,11 +162,11 @@ def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
             {"at": moment(at), "actor": actor, "kind": kind, "detail": json.loads(detail)}
             for at, actor, kind, detail in found
         ]
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json_text(told, indent=2))
     for at, actor, kind, detail in [] if as_json else found:
-        print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<15}  {actor}")
+        print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<15}  {escaped(actor)}")
         for name, value in _told(json.loads(detail)):
-            print(f"  {name:<25}  {value}")
+            print(escaped(f"  {name:<25}  {value}"))
     if torn is not None:
         raise StoreError(
             f"batch {batch_id}: the trail is broken at event {torn.seq}: {torn.reason}; find out who changed it"
@@ -234,13 +235,11 @@ async def _look(store: "Store", batch_id: int) -> "Seen":
 
 
 def _show(seen: "Seen", *, as_json: bool) -> None:
-    import json
-
-    from bulkreset.report.render import batch_full, standing
+    from bulkreset.report.render import batch_full, json_text, standing
 
     batch, approvers, halted = seen
     if as_json:
-        print(json.dumps(batch_full(batch), indent=2, ensure_ascii=False))
+        print(json_text(batch_full(batch), indent=2))
         return
     because = f" ({batch.state_reason})" if batch.state_reason else ""
     print(f"batch {batch.id} at {batch.account}: {standing(batch)}{because}")

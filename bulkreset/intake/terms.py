@@ -1,6 +1,5 @@
 """Whether an order may be placed at all: its words, its options, and what the account's configuration asks."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,6 +10,7 @@ from bulkreset.intake.filters import Filters
 from bulkreset.intake.protection import Protected
 from bulkreset.intake.users_file import UserLine
 from bulkreset.options import Options
+from bulkreset.unsafe import named
 
 LONGEST_REASON: Final = 1_000
 LONGEST_RAMP_S: Final = 86_400
@@ -81,9 +81,6 @@ def check_canary(options: Options, total: int) -> None:
         )
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
 def _check_words(order: Order) -> None:
     told = (
         ("incident", order.incident, 200),
@@ -95,8 +92,10 @@ def _check_words(order: Order) -> None:
             raise InputError(f"the {name} is empty; those who read the trail later need it")
         if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise InputError(f"the {name} is not UTF-8 text; write it anew")
-        if len(text) > limit or _CONTROL.search(text):
+        if len(text) > limit or any(letter in text for letter in "\r\n"):
             raise InputError(f"the {name} must be one line of at most {limit} characters")
+        if (letter := named(text)) is not None:  # whoever approves it must see what is there
+            raise InputError(f"the {name} holds a character that nobody can see, {letter}; write it without")
 
 
 def _check_options(options: Options) -> None:

@@ -19,6 +19,7 @@ from bulkreset.limits.rates import Rate
 from bulkreset.model import Action, Verdict
 from bulkreset.passwords.policy import Policy
 from bulkreset.secret import MASK, Secret
+from bulkreset.unsafe import cleaned
 
 MESSAGE_LIMIT = 500  # characters of provider text that are kept
 
@@ -218,21 +219,18 @@ class Provider(Protocol):
         """Ask how one user signs in; None where the provider does not tell or knows no such user."""
 
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
-"""Control, direction and zero-width characters, and lone surrogates, which no database stores."""
-
 _ESCAPE = re.compile(r"[\\&%+]")
 """What every other spelling of a secret holds: JSON's backslash, HTML's ampersand, a URL's percent and plus."""
 
 
 def sanitise(text: str, mask: Iterable[str] = ()) -> str:
-    """Make provider text safe to store and show: secrets masked, control characters out, 500 characters."""
+    """Make provider text safe to store and show: secrets masked, unsafe characters out, 500 characters."""
     spellings = {secret for secret in mask if secret}
     if _ESCAPE.search(text):  # most texts hold none, and this runs for every answer
         spellings.update(*map(_spellings, spellings))
     for spelling in sorted(spellings, key=len, reverse=True):  # one may be a part of another
         text = text.replace(spelling, MASK)
-    text = _UNSAFE.sub(" ", text).strip()
+    text = cleaned(text)
     return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 

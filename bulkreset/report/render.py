@@ -9,6 +9,7 @@ from typing import Any, Final, TextIO
 from bulkreset.model import Action
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
+from bulkreset.unsafe import escaped
 
 CSV_COLUMNS: Final = (
     "user",
@@ -26,7 +27,7 @@ CSV_COLUMNS: Final = (
 )
 
 # A spreadsheet runs a cell that begins so as a formula (OWASP: CSV injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 Alive = AsyncIterator[list[SessionLine]]
 """Who was reset and has living sessions, a page at a time."""
 
@@ -81,19 +82,19 @@ async def as_json(
 ) -> None:
     """Write one JSON object, its tasks streamed; before them who was reset and has living sessions."""
     top = {"batch": {**batch_full(batch), "audit_head": head}, "counts": batch.counts}
-    out.write(json.dumps(top, ensure_ascii=False, indent=2)[:-2])
+    out.write(json_text(top, indent=2)[:-2])
     if alive is not None:
         out.write(',\n  "sessions_alive": [')
         separator = ""
         async for page in alive:
             for user in page:
-                out.write(separator + json.dumps(user.user, ensure_ascii=False))
+                out.write(separator + json_text(user.user))
                 separator = ", "
         out.write("]")
     out.write(',\n  "tasks": [')
     separator = "\n    "
     async for line in lines:
-        out.write(separator + json.dumps(_task(line), ensure_ascii=False))
+        out.write(separator + json_text(_task(line)))
         separator = ",\n    "
     out.write("]\n}\n" if separator == "\n    " else "\n  ]\n}\n")
 
@@ -139,8 +140,8 @@ async def as_table(
     two = batch.options.revoke_sessions
     widths = _WIDTHS_OF_TWO if two else _WIDTHS
     room = _MESSAGE_WIDTH if width is None else max(20, width - sum(widths.values()) - 2 * len(widths))
-    write(f"batch {batch.id} · {batch.account} · {standing(batch)}{_because(batch)}\n")
-    write(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}\n")
+    write(escaped(f"batch {batch.id} · {batch.account} · {standing(batch)}{_because(batch)}") + "\n")
+    write(escaped(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}") + "\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
     write(" · ".join(f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in times if at is not None) + "\n")
     write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
@@ -171,7 +172,7 @@ async def _reset_but_alive(out: TextIO, alive: Alive) -> None:
     async for page in alive:
         for user in page:
             why = f": {user.outcome or user.state}{f', {user.message}' if user.message else ''}"
-            out.write(f"{title}  {user.user}{why}\n")
+            out.write(f"{title}{escaped(f'  {user.user}{why}')}\n")
             title = ""
     if not title:
         out.write("\n")
@@ -179,9 +180,16 @@ async def _reset_but_alive(out: TextIO, alive: Alive) -> None:
 
 def harmless(cell: object) -> object:
     """Return a cell that no spreadsheet runs: text that begins like a formula gets an apostrophe before it."""
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
-        return "'" + cell
+    if isinstance(cell, str):
+        cell = escaped(cell)
+        return "'" + cell if cell.startswith(_FORMULA) else cell
     return cell
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON that is safe on a terminal too: what nobody could see is written out."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return "\n".join(map(escaped, text.split("\n")))  # JSON writes out the line feeds of its own texts
 
 
 def moment(at: datetime | None) -> str | None:
@@ -224,4 +232,5 @@ def _because(batch: Batch) -> str:
 
 
 def _fit(text: str, width: int) -> str:
+    text = escaped(text)
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"

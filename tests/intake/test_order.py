@@ -11,6 +11,7 @@ from fake_account import user
 
 from bulkreset.errors import ConfigError, InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake.filters import Filters, filters_for
+from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.plan import FIRST
 from bulkreset.intake.preflight import LOGINS_AT_ONCE
 from bulkreset.intake.users_file import UserLine, user_line
@@ -460,3 +461,23 @@ async def test_the_batch_keeps_the_policy_with_what_is_wished_of_passwords(desk,
     wished, plain = [Policy.from_json(text) for (text,) in query(desk, "SELECT policy FROM batch ORDER BY id")]
     assert plain == (asked if readable else STRONGEST)
     assert wished == replace(plain, length=30, style=Style.PASSPHRASE)
+
+
+@pytest.mark.parametrize("letter", ["\u202e", "\u2066", "\u200b", "\x1b", "\x00", "\x85", "\u2028"])
+@pytest.mark.parametrize("word", ["incident", "reason", "requester"])
+async def test_words_that_show_as_others_are_refused(desk, word, letter):
+    """An approver could be shown another text than the one that is approved; the character is named."""
+    desk.account(ORGANISATION)
+    said = {"incident": "INC-1", "reason": "a test", "requester": "tester", word: f"a{letter}b"}
+    with pytest.raises(
+        InputError, match=rf"the {word} holds a character that nobody can see, U\+{ord(letter):04X}"
+    ):
+        await place(
+            desk.store,
+            desk.settings,
+            None,
+            desk.master,
+            Order("acme", **said),
+            users=chunks([user_line("3", 1, "u")]),
+        )
+    assert query(desk, "SELECT count(*) FROM batch") == [(0,)]

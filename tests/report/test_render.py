@@ -14,6 +14,7 @@ from bulkreset.options import Options
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.report.render import as_csv, as_json, as_table, harmless
 from bulkreset.store.batches import Batch
+from bulkreset.unsafe import UNSAFE, escaped
 
 AT = datetime(2026, 1, 31, 22, tzinfo=UTC)
 
@@ -74,16 +75,16 @@ def test_no_cell_begins_like_a_formula(text):
     """Whatever a name is, a spreadsheet does not run it."""
     cell = str(harmless(text))
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert cell.removeprefix("'") == text or cell == text
+    assert cell.removeprefix("'") == escaped(text) or cell == escaped(text)
 
 
 async def test_csv_has_one_line_a_user_and_survives_odd_names():
-    """Commas, quotes, line feeds and formulas come back as one cell."""
+    """Commas, quotes and formulas come back as one cell; line feeds and what nobody sees are written out."""
     odd = '=HYPERLINK("http://x","y"),\n'
     out = io.StringIO()
     await as_csv(out, stream(line(user=odd), line()))
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
-    assert [row["user"] for row in rows] == ["'" + odd, "ada@example.com"]
+    assert [row["user"] for row in rows] == ["'" + odd.replace("\n", "\\u000a"), "ada@example.com"]
     assert rows[1]["http_status"] == "204"
     assert rows[1]["first_sent_at"] == "2026-01-31T22:00:00.000Z"
 
@@ -135,3 +136,23 @@ async def test_whoever_was_reset_and_has_living_sessions_stands_before_all_other
     out = io.StringIO()
     await as_json(out, batch(sessions={"failed": 1}), "00", stream(*both), alive())
     assert json.loads(out.getvalue())["sessions_alive"] == ["eve@example.com"]
+
+
+HOSTILE = "\x1b]0;PWNED\x07\x1b[31mx\u202e\nforged@example.org   succeeded   ok@example.org"
+
+
+@pytest.mark.parametrize("writer", ["table", "csv", "json"])
+async def test_no_report_lets_a_name_reach_the_terminal_as_more_than_text(writer):
+    """Escapes, direction marks and line feeds are written out: no colours, no turned text, no forged line."""
+    out = io.StringIO()
+    odd = line(user=HOSTILE, message=HOSTILE)
+    if writer == "table":
+        await as_table(out, batch(reason=HOSTILE, state_reason=HOSTILE), "0" * 64, stream(odd))
+    elif writer == "csv":
+        await as_csv(out, stream(odd))
+    else:
+        await as_json(out, batch(reason=HOSTILE), "0" * 64, stream(odd))
+        assert json.loads(out.getvalue())["tasks"][0]["user"] == HOSTILE
+    lines = out.getvalue().splitlines()
+    assert not any(UNSAFE.search(one) for one in lines)
+    assert not any(one.lstrip('" ').startswith("forged@") for one in lines)
