@@ -121,9 +121,9 @@ def _log_end(summary: "Summary", shown: list["Batch"]) -> None:
     for batch in shown:
         if batch.id in summary.touched:
             counts = {state: n for state, n in batch.counts.items() if n}
-            logger().info("batch", batch=batch.id, account=batch.account, state=batch.state, counts=counts)
+            logger().info("batch_state", batch=batch.id, account=batch.account, state=batch.state, counts=counts)
     if summary.sent:
-        logger().info("run ended", sent=summary.sent, elapsed_s=round(summary.elapsed_s, 3))
+        logger().info("run_ended", sent=summary.sent, elapsed_s=round(summary.elapsed_s, 3))
 
 
 def _spare_the_loop() -> None:

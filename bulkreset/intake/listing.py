@@ -56,7 +56,7 @@ async def list_account(
                 raise
             pause = min(_FIRST_PAUSE_S * 2**restarts, _LONGEST_PAUSE_S)
             logger().warning(
-                "listing begins again", account=provider.account, listed=listed, pause_s=pause, reason=str(error)
+                "listing_restarted", account=provider.account, listed=listed, pause_s=pause, reason=str(error)
             )
             await sleep(pause)
     found = await beside(roster.end_listing)
@@ -69,7 +69,7 @@ async def list_account(
         )
     if found.users < counted:
         logger().warning(
-            "fewer users listed than counted; such counts are up to a day old",
+            "listing_short",
             account=provider.account,
             listed=found.users,
             counted=counted,

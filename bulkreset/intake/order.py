@@ -181,7 +181,7 @@ def _put_in_order(plan: Plan, order: Order) -> int:
     plan.by_priority()
     first = plan.put_first(order.first) if order.first else 0
     if first < len(order.first):
-        logger().warning("not all people to do first are on the roster", named=len(order.first), found=first)
+        logger().warning("first_not_on_roster", named=len(order.first), found=first)
     plan.choose_canaries(order.options.canary)
     return first
 
@@ -277,7 +277,7 @@ async def _policy(provider: Provider, pace: Pace, wishes: Wishes) -> str:
         policy = await provider.policy(pace)
     except ProviderUnavailable as error:
         # The strongest form fits nearly every policy, and a refusal later makes the runner read it again.
-        logger().warning("policy not read; using the strongest", account=provider.account, reason=str(error))
+        logger().warning("policy_not_read_strongest_used", account=provider.account, reason=str(error))
         policy = STRONGEST
     if (fault := policy.impossible()) is not None:
         raise ProviderRefused(

@@ -96,15 +96,15 @@ class OrdersBySql:
             self._later[request.id] = monotonic() + _AGAIN_AFTER_S
             async with self._store.write() as conn:
                 await _mark(conn, request.id, message=f"waiting: {error}", taken_until=None)
-            logger().warning("request waits", request=request.id, reason=str(error))
+            logger().warning("request_waiting", request=request.id, reason=str(error))
             return False
         except (UsageError, ProviderRefused, KeyMismatch) as error:
             async with self._store.write() as conn:
                 await _mark(conn, request.id, state="refused", message=str(error))
             self.refused += 1
-            logger().error("request refused", request=request.id, reason=str(error))
+            logger().error("request_refused", request=request.id, reason=str(error))
             return False
-        logger().info("request accepted", request=request.id, batch=placed.id, users=placed.total)
+        logger().info("request_accepted", request=request.id, batch=placed.id, users=placed.total)
         return True
 
     async def _users(self, request_id: int) -> AsyncIterator[list[UserLine]]:

@@ -65,10 +65,10 @@ async def survey(
     spared = isinstance(account, ZoomSettings) and order.all_users is None
     me: DirectoryUser | None = None
     listed: Counted | None = None
-    with _unless(spared, order.account, "the user that bulkreset works as is not known"):
+    with _unless(spared, order.account, "own_user_unknown"):
         me = await provider.me(pace)
     if looks:
-        with _unless(spared, order.account, "users are not looked at before they are called"):
+        with _unless(spared, order.account, "users_not_checked"):
             listed = await list_account(
                 roster,
                 provider,
@@ -169,14 +169,14 @@ async def _mark_recent(plan: Plan, store: Store, account: str, since: datetime) 
 
 
 @contextmanager
-def _unless(spared: bool, account: str, what: str) -> Iterator[None]:
+def _unless(spared: bool, account: str, event: str) -> Iterator[None]:
     """Let a refusal pass with a warning where the provider spares its owner and admins by itself."""
     try:
         yield
     except ProviderRefused as error:
         if not spared:
             raise
-        logger().warning(f"{what}; the provider itself refuses its admins", account=account, reason=str(error))
+        logger().warning(event, account=account, reason=f"{error}; the provider itself refuses its admins")
 
 
 async def _mark_logins(plan: Plan, provider: Provider, pace: Pace) -> None:

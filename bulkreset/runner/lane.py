@@ -197,7 +197,7 @@ class Lane:
             async with self._context.store.read() as conn:
                 self.halted = (await quotas.halts(conn)).get(self.quota.account)
         except StoreError as error:
-            logger().error("cannot look", account=self.quota.account, reason=str(error))
+            logger().error("halt_not_read", account=self.quota.account, reason=str(error))
         if self.halted is None:
             self._watch = Watch(self._window)
         return self.halted is not None
@@ -213,7 +213,7 @@ class Lane:
             self._login_failures += 1
             self._login_again_at = monotonic() + wait.total_seconds()
             self.paused_until = self._at(self._login_again_at)
-            logger().warning("no login for now", account=self.quota.account, reason=str(error))
+            logger().warning("login_delayed", account=self.quota.account, reason=str(error))
             return False
         except ProviderRefused as error:
             self._halt(str(error))
@@ -251,7 +251,7 @@ class Lane:
             wanted = policy.with_wishes(self._context.wishes)
             await batches.set_policy(self._context.store, self.quota.account, wanted.as_json())
         except (ProviderError, StoreError) as error:
-            logger().warning("policy not read", account=self.quota.account, reason=str(error))
+            logger().warning("policy_not_read", account=self.quota.account, reason=str(error))
         self._policy_doubted, self._policy_read_at = False, monotonic()
 
     async def _claim(self, most: int) -> Claimed | None:
@@ -267,7 +267,7 @@ class Lane:
                 lease=self.lease,
             )
         except StoreError as error:
-            logger().error("cannot claim", account=self.quota.account, reason=str(error))
+            logger().error("claim_failed", account=self.quota.account, reason=str(error))
             return None
         except ProviderRefused as error:  # no password can be made to the batch's policy, as it was read last
             self._policy_doubted = True
@@ -277,7 +277,7 @@ class Lane:
         if claimed.offer.halted_reason != self.halted:
             self.halted = claimed.offer.halted_reason
             if self.halted:
-                logger().error("account halted", account=self.quota.account, reason=self.halted)
+                logger().error("account_halted", account=self.quota.account, reason=self.halted)
         self.paused_until = claimed.offer.opens_at if claimed.offer.pause_reason else None
         return claimed
 
@@ -361,7 +361,7 @@ class Lane:
         self._room.release()
         if not call.cancelled() and (error := call.exception()) is not None:
             # Its attempt stays open and is rescued as unknown; nothing is guessed.
-            logger().error("a result was not understood", account=self.quota.account, exc_info=error)
+            logger().error("result_not_understood", account=self.quota.account, exc_info=error)
 
     async def _send(self, claim: Claim, drops: int) -> None:
         """Send one call, once, and hand its result on; `drops` is how often the buffer had been emptied."""
@@ -384,7 +384,7 @@ class Lane:
             verdict = Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
         except Exception as error:  # noqa: BLE001  (the top of a task)
             # Ours to mend, and no reason to lose the call: it may have left.
-            logger().exception("a call broke off", account=self.quota.account)
+            logger().exception("call_broke_off", account=self.quota.account)
             verdict = Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         else:
             verdict = self._handling.classify(claim, answer, self._at(monotonic()))
@@ -497,20 +497,20 @@ class Lane:
 
     def _pause(self, until: datetime, reason: str) -> None:
         self.paused_until = until
-        logger().warning("account paused", account=self.quota.account, until=until.isoformat(), reason=reason)
+        logger().warning("account_paused", account=self.quota.account, until=until.isoformat(), reason=reason)
         self._finding = self._context.recorder.put(pause=Pause(self.quota, until, reason))
         self._drop(why="its account was paused")
 
     def _halt(self, reason: str) -> None:
         if self.halted is None:
-            logger().error("account halted", account=self.quota.account, reason=reason)
+            logger().error("account_halted", account=self.quota.account, reason=reason)
         self._finding = self._context.recorder.put(halt=Halt(self.quota, reason))
         for lane in self._peers:
             lane.halted, lane._finding = reason, self._finding  # noqa: SLF001  (a lane itself)
             lane._drop(why="its account was halted")  # noqa: SLF001
 
     def _halt_batch(self, batch_id: int, reason: str) -> None:
-        logger().error("batch halted", batch=batch_id, reason=reason)
+        logger().error("batch_halted", batch=batch_id, reason=reason)
         self._finding = self._context.recorder.put(batch_halt=(batch_id, reason))
         self._drop(batch_id, why="its batch was halted")
 

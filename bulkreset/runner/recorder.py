@@ -122,13 +122,13 @@ class Recorder:
                 await results.record(self._store, ledger)
             except StoreError as error:
                 if not self._failing:
-                    logger().error("results cannot be saved", reason=str(error), waiting=len(ledger.closings))
+                    logger().error("results_waiting", reason=str(error), waiting=len(ledger.closings))
                 self._failing = True
                 # Spread out, so that a database that comes back is not met by all workers at once.
                 await self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
                 wait = min(wait * 2, _RETRY_CEILING_S)
             else:
                 if self._failing:
-                    logger().info("results are saved again")
+                    logger().info("results_saved")
                 self._failing = False
                 return

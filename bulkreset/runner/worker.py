@@ -171,7 +171,7 @@ class Worker:
         except StoreError as error:
             if first:
                 raise
-            logger().error("the database is away", reason=str(error))
+            logger().error("database_away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
             return
         await self._close_lanes(work)
@@ -212,7 +212,7 @@ class Worker:
                 await chore()
             except Exception as error:  # noqa: BLE001  (the top of a task)
                 # A chore that fails, for whatever reason, is no reason to stop resetting passwords.
-                logger().error("a chore failed", reason=str(error), kind=type(error).__name__)
+                logger().error("chore_failed", reason=str(error), kind=type(error).__name__)
 
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
@@ -231,7 +231,7 @@ class Worker:
             self._unusable.add(account)
             if first and (account in self._accounts or account in self._settings.accounts):
                 raise
-            logger().error("account cannot be used", account=account, reason=str(error))
+            logger().error("account_unusable", account=account, reason=str(error))
             return
         for which in sorted({Quota(account, provider.label(action)) for action in actions}):
             if which not in self._lanes:
@@ -289,7 +289,7 @@ class Worker:
         done, _ = await asyncio.wait([recording], timeout=_FLUSH_BOUND_S)
         if not done:
             recording.cancel()
-            logger().error("results cannot be saved; giving up", waiting=self._recorder.waiting)
+            logger().error("results_given_up", waiting=self._recorder.waiting)
             raise StoreError(
                 f"{self._recorder.waiting} results could not be saved; their attempts are open in the table, "
                 "and the next run sends them again with the same password"

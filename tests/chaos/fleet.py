@@ -12,8 +12,8 @@ PROGRAM = Path(__file__).with_name("hooked_runner.py")
 INTERNAL = (
     "Traceback",
     "unexpected error",
-    "a result was not understood",
-    "a call broke off",
+    "result_not_understood",
+    "call_broke_off",
     "was never retrieved",
     "KeyMismatch",
     "InvalidTag",
