@@ -45,6 +45,7 @@ class Skip(StrEnum):
     PENDING = "pending_invitation"
     BOT = "bot"
     RECENT = "recently_reset"  # by another batch, since the time that was given
+    NO_PASSWORD = "no_password"  # noqa: S105  (sessions are left alone where no new password is known to be set)
     OPEN_ELSEWHERE = "open_elsewhere"  # in another batch that is not finished
 
 
@@ -96,8 +97,9 @@ class Quota:
 class Claim:
     """The right to send one call: attempt `n` of a task, at `slot_at`, with this password.
 
-    `tries`, `unclear`, `renewals` and `maybe_landed` are the task's values *before* this attempt; they cannot
-    change while the claim is held, so its result can be decided without reading the task again.
+    `tries`, `unclear`, `renewals`, `maybe_landed` and `maybe_changed` are the task's values *before* this attempt;
+    they cannot change while the claim is held, so its result can be decided without reading the task again.
+    `maybe_landed` is about this password, `maybe_changed` about any that was sent before.
     """
 
     task_id: int
@@ -113,6 +115,7 @@ class Claim:
     maybe_landed: bool
     password: Secret | None  # None where the action needs none
     display: str = ""
+    maybe_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ class Decision:
     unclear: int = 0
     renewals: int = 0
     maybe_landed: bool = False
+    maybe_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

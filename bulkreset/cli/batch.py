@@ -235,7 +235,7 @@ async def _look(store: "Store", batch_id: int) -> "Seen":
 
 
 def _show(seen: "Seen", *, as_json: bool) -> None:
-    from bulkreset.report.render import batch_full, json_text, standing
+    from bulkreset.report.render import batch_full, doubts, json_text, standing
 
     batch, approvers, halted = seen
     if as_json:
@@ -260,6 +260,8 @@ def _show(seen: "Seen", *, as_json: bool) -> None:
     print("  tasks      " + ", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n))
     if any(batch.sessions.values()):
         print("  sessions   " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n))
+    for line in doubts(batch):
+        print(f"  {line.replace('in doubt', 'in doubt  ', 1)}")
     for line in _ordered_so(batch, approvers):
         print(f"  {line}")
     if batch.outcomes:

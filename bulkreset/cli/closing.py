@@ -63,7 +63,7 @@ def exit_code(found: Closed) -> int:
 
     if not found.is_closed or (found.parts[Part.CREATED].count and found.topped_up is None):
         return 4
-    return 3 if found.parts[Part.OPEN].count else 0
+    return 3 if found.parts[Part.OPEN].count or found.parts[Part.MAYBE_CHANGED].count else 0
 
 
 def as_dict(found: Closed) -> dict[str, Any]:
@@ -93,10 +93,13 @@ def show(found: Closed) -> None:
         Part.LEFT_OUT: "are not on the roster and were there before",
         Part.VANISHED: "were called and are not listed any more",
         Part.OPEN: "are still without a new password",
+        Part.MAYBE_CHANGED: "may or may not have a new password: an earlier call may have changed it",
     }
     batch = found.batch
     print(f"batch {batch.id} at {batch.account}: {found.listed:,} users listed, {batch.total:,} on the roster")
     for part, one in found.parts.items():
+        if part is Part.MAYBE_CHANGED and not one.count:
+            continue
         print(f"  {one.count:>7,} {said[part]}")
         for user in one.sample:
             print(f"          {user.display}{f': {user.detail}' if user.detail else ''}")

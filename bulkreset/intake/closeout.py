@@ -41,6 +41,7 @@ class Part(StrEnum):
     VANISHED = "vanished"  # was called, and is not listed any more
     # the password is not set: still waiting, under way, failed, cancelled, or left to a batch that did not set it
     OPEN = "open"
+    MAYBE_CHANGED = "maybe_changed"  # the same, but an earlier call may have set it all the same
 
 
 class Person(NamedTuple):
@@ -206,11 +207,12 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
             member.outcome,
             member.called,
             member.left_to,
+            member.maybe_changed,
         )
         for member in page
     )
     with disk_errors():
-        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _done(roster: Roster, refs: Sequence[str]) -> None:
@@ -222,6 +224,7 @@ def _compare(roster: Roster, *, whole: bool) -> None:
     with disk_errors():
         roster.db.execute(_VANISHED, {"part": Part.VANISHED, "whole": whole, "never": Outcome.USER_NOT_FOUND})
         unset = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
+        roster.db.execute(_MAYBE_CHANGED, {"part": Part.MAYBE_CHANGED})
         roster.db.execute(_OPEN, {"part": Part.OPEN, **{str(state): state for state in unset}})
 
 
@@ -260,7 +263,8 @@ def _people(roster: Roster, part: Part, size: int = CHUNK) -> Iterator[list[Pers
 
 _TABLES: Final = """
     CREATE TABLE held (
-        user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER, left_to TEXT
+        user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER, left_to TEXT,
+        maybe_changed INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE done (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE INDEX account_user_by_email ON account_user (email);
@@ -284,7 +288,15 @@ _OPEN: Final = """
     SELECT :part, user_ref, display, state || coalesce(', ' || outcome, ', ' || left_to, '')
     FROM held
     WHERE (state IN (:pending, :running, :failed, :cancelled) OR left_to IS NOT NULL)
+        AND NOT maybe_changed
         AND user_ref NOT IN (SELECT user_ref FROM done)
+"""
+
+_MAYBE_CHANGED: Final = """
+    INSERT INTO difference
+    SELECT :part, user_ref, display, state || coalesce(', ' || outcome, '')
+    FROM held
+    WHERE maybe_changed AND user_ref NOT IN (SELECT user_ref FROM done)
 """
 
 _DROP_HELD: Final = """

@@ -3,16 +3,30 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import select, tuple_
 
-from bulkreset.model import Action, TaskState
+from bulkreset.model import Action, Outcome, TaskState
 from bulkreset.store.audit import GENESIS
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import attempt, event, task
 
 _PAGE: Final = 1_000
+
+MAYBE_WORDS: Final = {
+    Action.SET_PASSWORD: "an earlier call may have changed it",
+    Action.REVOKE_SESSIONS: "an earlier call may have ended them",
+}
+
+
+class Sent(StrEnum):
+    """Whether a call left."""
+
+    YES = "yes"
+    NO = "no"  # handed back, or no connection: the provider has seen nothing
+    MAYBE = "maybe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,14 @@ class AttemptLine:
     message: str | None
     outcome: str | None
     latency_ms: int | None
+
+    @property
+    def sent(self) -> Sent:
+        """Tell whether the call left; a worker that was lost before it could say leaves that open."""
+        if self.sent_at is not None:
+            return Sent.YES
+        # Without an end, or rescued: every other unsent attempt was closed by the worker that did not send it.
+        return Sent.MAYBE if self.outcome in (None, Outcome.UNKNOWN) else Sent.NO
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,23 @@ class TaskLine:
     due_at: datetime
     finished_at: datetime | None
     attempts: tuple[AttemptLine, ...]
+    maybe_changed: bool = False  # it did not succeed, and an earlier call may have done it all the same
+
+    @property
+    def calls(self) -> int:
+        """Return how many calls left, or may have left."""
+        return sum(call.sent is not Sent.NO for call in self.attempts)
+
+    @property
+    def said(self) -> str | None:
+        """Return the message, after what must be known first."""
+        if not self.maybe_changed:
+            return self.message
+        return (
+            f"{MAYBE_WORDS[Action(self.action)]}; {self.message}"
+            if self.message
+            else MAYBE_WORDS[Action(self.action)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +132,7 @@ async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -
                 due_at=row.due_at,
                 finished_at=row.finished_at,
                 attempts=tuple(calls[row.id]),
+                maybe_changed=row.maybe_changed,
             )
         last = (rows[-1].user_ref, rows[-1].action)
 

@@ -17,10 +17,11 @@ CSV_COLUMNS: Final = (
     "action",
     "state",
     "outcome",
-    "attempts",
+    "calls",
     "http_status",
     "code",
     "message",
+    "maybe_changed",
     "first_sent_at",
     "finished_at",
     "due_at",
@@ -45,6 +46,7 @@ def batch_core(batch: Batch) -> dict[str, Any]:
         "total": batch.total,
         "counts": batch.counts,
         "outcomes": batch.outcomes,
+        "maybe_changed": sum(batch.maybe_changed.values()),
     }
 
 
@@ -67,14 +69,29 @@ def batch_full(batch: Batch) -> dict[str, Any]:
         "options_sha256": batch.options_sha256,
         "approvals_needed": batch.approvals_needed,
         "sessions": batch.sessions,
+        "sessions_maybe_ended": sum(batch.sessions_maybe_ended.values()),
         "closed_at": moment(batch.closed_at),
     }
 
 
 def standing(batch: Batch) -> str:
-    """Say a batch's state, and of one that has ended whether it was held against the account once more."""
+    """Say a batch's state; of one that has ended whether it was closed, and how many are in doubt."""
     ended = batch.state in ("done", "cancelled") and batch.closed_at is None
-    return f"{batch.state}, not closed" if ended else str(batch.state)
+    doubt = f", {batch.in_doubt:,} in doubt" if batch.in_doubt and batch.state != "open" else ""
+    return f"{batch.state}{', not closed' if ended else ''}{doubt}"
+
+
+def doubts(batch: Batch) -> list[str]:
+    """Say, a line each, of how many users it is not known whether the batch changed them."""
+    told = (
+        (batch.maybe_changed, "password is not known to be set: an earlier call may have changed it"),
+        (batch.sessions_maybe_ended, "sessions are not known to have ended: an earlier call may have ended them"),
+    )
+    return [
+        f"in doubt {sum(states.values()):,} whose {words} ({', '.join(f'{n:,} {s}' for s, n in states.items())})"
+        for states, words in told
+        if states
+    ]
 
 
 async def as_json(
@@ -112,10 +129,11 @@ async def as_csv(out: TextIO, lines: AsyncIterator[TaskLine]) -> None:
             line.action,
             line.state,
             line.outcome,
-            len(line.attempts),
+            line.calls,
             answered[-1] if answered else None,
             line.code,
-            line.message,
+            line.said,
+            "yes" if line.maybe_changed else "no",
             moment(sent[0]) if sent else None,
             moment(line.finished_at),
             moment(line.due_at) if line.state == "pending" else None,
@@ -150,6 +168,8 @@ async def as_table(
     write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n")
     if any(batch.sessions.values()):
         write("sessions " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n) + "\n")
+    for doubt in doubts(batch):
+        write(f"{doubt}\n")
     write("\n")
     if alive is not None:
         await _reset_but_alive(out, alive)
@@ -159,12 +179,12 @@ async def as_table(
     async for line in lines:
         status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
         task = ["password" if line.action == Action.SET_PASSWORD else "sessions"] if two else []
-        calls = str(len(line.attempts))
+        calls = str(line.calls)
         # Whoever was never called has no outcome; the reason for that stands in its place.
         outcome, code = (line.outcome, line.code) if line.outcome else (line.code, None)
         cells = (line.user, *task, line.state, outcome or "", calls, status, code or "")
         shown = [_fit(cell, size) for cell, size in zip(cells, widths.values(), strict=True)]
-        write("  ".join([*shown, _fit(line.message or "", room)]).rstrip() + "\n")
+        write("  ".join([*shown, _fit(line.said or "", room)]).rstrip() + "\n")
 
 
 async def _reset_but_alive(out: TextIO, alive: Alive) -> None:
@@ -207,7 +227,8 @@ def _task(line: TaskLine) -> dict[str, Any]:
         "state": line.state,
         "outcome": line.outcome,
         "code": line.code,
-        "message": line.message,
+        "message": line.said,
+        "maybe_changed": line.maybe_changed,
         "due_at": moment(line.due_at) if line.state == "pending" else None,
         "finished_at": moment(line.finished_at),
         "attempts": [_attempt(call) for call in line.attempts],
@@ -217,6 +238,7 @@ def _task(line: TaskLine) -> dict[str, Any]:
 def _attempt(call: AttemptLine) -> dict[str, Any]:
     return {
         "n": call.n,
+        "sent": call.sent,
         "sent_at": moment(call.sent_at),
         "closed_at": moment(call.closed_at),
         "http_status": call.http_status,

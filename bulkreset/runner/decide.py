@@ -30,6 +30,9 @@ def decide(  # noqa: C901, PLR0911, PLR0912  (one case for each outcome; splitti
 ) -> Decision:
     """Return the task's next state; `jitter` in [0, 1) spreads the waiting times.
 
+    Once a call may have changed the user that is never forgotten but by a success: a later refusal, of whatever
+    kind, speaks of its own call alone.
+
     Every path ends: each outcome that sends a task round again spends a try, a renewal or an unclear attempt,
     but for those where the provider itself asks to wait and those that never left.
     """
@@ -89,6 +92,7 @@ def _ended(claim: Claim, outcome: Outcome, state: TaskState) -> Decision:
         unclear=claim.unclear,
         renewals=claim.renewals,
         maybe_landed=claim.maybe_landed,
+        maybe_changed=state is not TaskState.SUCCEEDED and (claim.maybe_changed or outcome.may_have_landed),
     )
 
 
@@ -112,6 +116,7 @@ def _again(
         unclear=claim.unclear if unclear is None else unclear,
         renewals=claim.renewals if renewals is None else renewals,
         maybe_landed=claim.maybe_landed if maybe_landed is None else maybe_landed,
+        maybe_changed=claim.maybe_changed or outcome.may_have_landed,
     )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from bulkreset.store import audit, quotas, rosters, second
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
-from bulkreset.store.tables import any_in_state, batch, is_pending, open_elsewhere, task
+from bulkreset.store.tables import any_in_state, batch, is_maybe_changed, is_pending, open_elsewhere, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
 _UNDONE = (TaskState.FAILED, TaskState.SKIPPED)
@@ -87,6 +87,9 @@ class Batch:
     counts: dict[str, int]
     outcomes: dict[str, int]
     sessions: dict[str, int]  # the revocations by state; all zero where none were ordered
+    # Of both, by state, those that did not succeed and of whom an earlier call may have done it all the same.
+    maybe_changed: dict[str, int] = field(default_factory=dict)
+    sessions_maybe_ended: dict[str, int] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -99,9 +102,15 @@ class Batch:
         return self.total + sum(self.sessions.values())
 
     @property
+    def in_doubt(self) -> int:
+        """Return how many tasks did not succeed and may have been carried out all the same."""
+        return sum(self.maybe_changed.values()) + sum(self.sessions_maybe_ended.values())
+
+    @property
     def clean(self) -> bool:
         """Whether every task succeeded."""
-        return not any(counts[state] for counts in (self.counts, self.sessions) for state in _UNDONE)
+        undone = any(counts[state] for counts in (self.counts, self.sessions) for state in _UNDONE)
+        return not undone and not self.in_doubt
 
 
 async def create(conn: AsyncConnection, order: NewBatch, roster: Entries, *, now: datetime) -> int:
@@ -191,7 +200,18 @@ async def find(
             if row.outcome is not None:
                 by_outcome = outcomes[row.batch_id]
                 by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
-    return [_batch(row, counts[row.id], outcomes[row.id], sessions[row.id]) for row in rows]
+        doubts = await _in_doubt(conn, counts.keys())
+    return [
+        _batch(
+            row,
+            counts=counts[row.id],
+            outcomes=dict(sorted(outcomes[row.id].items())),
+            sessions=sessions[row.id],
+            maybe_changed=doubts[Action.SET_PASSWORD][row.id],
+            sessions_maybe_ended=doubts[Action.REVOKE_SESSIONS][row.id],
+        )
+        for row in rows
+    ]
 
 
 async def get(store: Store, batch_id: int) -> Batch:
@@ -423,6 +443,18 @@ async def _counted(conn: AsyncConnection, ids: Collection[int], *, by_action: bo
     return (await conn.execute(wanted.where(task.c.batch_id.in_(ids)).group_by(*by))).all()
 
 
+async def _in_doubt(conn: AsyncConnection, ids: Collection[int]) -> dict[Action, dict[int, dict[str, int]]]:
+    """Count the tasks that did not succeed, and of which an earlier call may have done what they ask for."""
+    doubts: dict[Action, dict[int, dict[str, int]]] = {action: {one: {} for one in ids} for action in Action}
+    wanted = select(task.c.batch_id, task.c.action, task.c.state, func.count().label("n"))
+    by = (task.c.batch_id, task.c.action, task.c.state)
+    for row in await conn.execute(
+        wanted.where(task.c.batch_id.in_(ids), is_maybe_changed()).group_by(*by).order_by(*by)
+    ):
+        doubts[Action(row.action)][row.batch_id][row.state] = row.n
+    return doubts
+
+
 async def _held(conn: AsyncConnection, *which: ColumnElement[bool]) -> list[int]:
     """Hold the batches that these conditions choose and that nobody else holds; return their ids."""
     rows = select(batch.c.id).where(*which).order_by(batch.c.id)
@@ -439,12 +471,12 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
     await conn.execute(update(task).where(waiting).values(state=TaskState.CANCELLED, finished_at=now, sealed=None))
 
 
-def _batch(row: Row[Any], counts: dict[str, int], outcomes: dict[str, int], sessions: dict[str, int]) -> Batch:
+def _batch(row: Row[Any], **counted: Any) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
     values = {name: getattr(row, name) for name in told}
     options = Options.from_json(row.options)
     values |= {"state": BatchState(row.state), "options": options, "options_sha256": options.sha256}
-    return Batch(**values, counts=counts, outcomes=dict(sorted(outcomes.items())), sessions=sessions)
+    return Batch(**values, **counted)
 
 
 _active_task = or_(any_in_state(TaskState.PENDING), any_in_state(TaskState.RUNNING))

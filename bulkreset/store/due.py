@@ -45,6 +45,7 @@ class Due(NamedTuple):
     renewals: int
     password_no: int
     maybe_landed: int
+    maybe_changed: int
     sealed: str | None
 
 

@@ -18,7 +18,8 @@ _PAGE: Final = 5_000
 class Member(NamedTuple):
     """One user of a roster and how far setting the password has come; `called` once a call may have left.
 
-    `left_to` names the batch that a skipped user was left to, which had them already.
+    `left_to` names the batch that a skipped user was left to, which had them already. `maybe_changed` where the
+    password is not known to be set, and an earlier call may have set it all the same.
     """
 
     user_ref: str
@@ -27,12 +28,13 @@ class Member(NamedTuple):
     outcome: str | None
     called: bool
     left_to: str | None = None
+    maybe_changed: bool = False
 
 
 async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], None]:
     """Yield the users of a batch by `user_ref`; each page is a snapshot of its own and holds up no writer."""
     left_to = case((task.c.code == Skip.OPEN_ELSEWHERE, task.c.message)).label("left_to")
-    wanted = (task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to)
+    wanted = (task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to, task.c.maybe_changed)
     last = ""
     while True:
         async with store.read() as conn:
@@ -40,7 +42,10 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
         if not rows:
             return
         yield [
-            Member(row.user_ref, row.display, row.state, row.outcome, row.attempt > 0, row.left_to) for row in rows
+            Member(
+                row.user_ref, row.display, row.state, row.outcome, row.attempt > 0, row.left_to, row.maybe_changed
+            )
+            for row in rows
         ]
         last = rows[-1].user_ref
 

@@ -155,6 +155,7 @@ def _closing_row(closing: Closing) -> dict[str, Any]:
         "unclear": decision.unclear,
         "renewals": decision.renewals,
         "maybe_landed": decision.maybe_landed,
+        "maybe_changed": decision.maybe_changed,
         "finished_at": closed_at if final else None,
     }
 
@@ -180,6 +181,7 @@ _closings = rows_in(
         "unclear": Integer(),
         "renewals": Integer(),
         "maybe_landed": Boolean(),
+        "maybe_changed": Boolean(),
         "finished_at": UtcDateTime(),
     },
 )
@@ -251,6 +253,7 @@ _MOVE_TASKS = (
                     "unclear",
                     "renewals",
                     "maybe_landed",
+                    "maybe_changed",
                     "finished_at",
                 )
             },
@@ -284,6 +287,7 @@ _RESCUE_TASKS = (
         message=bindparam("why", type_=Text()),
         unclear=task.c.unclear + 1,
         maybe_landed=True,
+        maybe_changed=True,
         sealed=case((_gives_up, None), else_=task.c.sealed),
         due_at=bindparam("now", type_=UtcDateTime()),
         finished_at=case((_gives_up, bindparam("now", type_=UtcDateTime())), else_=None),

@@ -24,12 +24,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import Action, TaskState
+from bulkreset.model import Action, Skip, TaskState
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.rows import as_json, rows_in
 from bulkreset.store.tables import UtcDateTime, is_pending, open_elsewhere, task
 
-WITHOUT_PASSWORD: Final = "skipped: no password was set for this user"  # noqa: S105
+_WITHOUT_PASSWORD: Final = "skipped: no password was set for this user"  # noqa: S105
+_MAYBE_WITHOUT: Final = "skipped: nobody knows whether a password was set for this user"
 
 
 async def release(conn: AsyncConnection, ended: Sequence[tuple[int, bool]], *, now: datetime) -> None:
@@ -86,7 +87,12 @@ _RELEASE = (
         state=case((_released, TaskState.PENDING.value), else_=TaskState.SKIPPED.value),
         wave=_first.c.wave,
         due_at=_at_once,
-        message=case((_released, None), else_=literal(WITHOUT_PASSWORD, Text())),
+        code=case((_released, None), else_=literal(Skip.NO_PASSWORD.value, Text())),
+        message=case(
+            (_released, None),
+            (_first.c.maybe_changed, literal(_MAYBE_WITHOUT, Text())),
+            else_=literal(_WITHOUT_PASSWORD, Text()),
+        ),
         finished_at=case((_released, None), else_=_now),
     )
 )
@@ -108,9 +114,9 @@ _BRING_BACK = (
         task.c.batch_id == bindparam("of_batch", type_=BigInteger()),
         task.c.action == Action.REVOKE_SESSIONS,
         task.c.state == TaskState.SKIPPED,
-        task.c.message == WITHOUT_PASSWORD,
+        task.c.code == Skip.NO_PASSWORD,
         _again,
         ~open_elsewhere(),
     )
-    .values(state=TaskState.PENDING, wave=None, due_at=_now, message=None, finished_at=None)
+    .values(state=TaskState.PENDING, wave=None, due_at=_now, code=None, message=None, finished_at=None)
 )

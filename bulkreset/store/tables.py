@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -153,6 +153,7 @@ _ACTIVE: Final = "state IN ('pending', 'running')"
 _PENDING: Final = "state = 'pending'"
 _RUNNING: Final = "state = 'running'"
 _CANARY: Final = "wave = 0"
+_MAYBE: Final = "maybe_changed"
 
 task = Table(
     "task",
@@ -174,6 +175,8 @@ task = Table(
     Column("renewals", Integer, nullable=False, server_default="0"),  # new passwords after a refusal
     Column("password_no", Integer, nullable=False, server_default="0"),  # 0: none yet; +1 for each new password
     Column("maybe_landed", Boolean, nullable=False, server_default=text("FALSE")),  # this password may be in force
+    # An earlier call, with whatever password, may have done what is asked; only success ends that doubt.
+    Column("maybe_changed", Boolean, nullable=False, server_default=text("FALSE")),
     Column("sealed", Text),  # the password under the batch key; NULL when final
     Column("worker", Text),
     Column("lease_until", UtcDateTime),
@@ -208,6 +211,15 @@ task = Table(
     ),
     # Whether all canaries have ended is asked often, and of few rows.
     Index("ix_task_canary", "batch_id", "state", postgresql_where=text(_CANARY), sqlite_where=text(_CANARY)),
+    # Who may have been changed all the same is asked with every count, and is hardly ever anybody.
+    Index(
+        "ix_task_maybe_changed",
+        "batch_id",
+        "action",
+        "state",
+        postgresql_where=text(_MAYBE),
+        sqlite_where=text(_MAYBE),
+    ),
     Index("ix_task_lease", "lease_until", postgresql_where=text(_RUNNING), sqlite_where=text(_RUNNING)),
     # Counts by state and outcome are read from this index alone.
     Index("ix_task_counts", "batch_id", "state", "outcome"),
@@ -237,6 +249,11 @@ def is_running(of: FromClause = task) -> TextClause:
 def is_canary(of: FromClause = task) -> TextClause:
     """Whether a task is one of the first wave: the condition of `ix_task_canary`."""
     return text(f"{of.description}.{_CANARY}")
+
+
+def is_maybe_changed(of: FromClause = task) -> TextClause:
+    """Whether an earlier call may have done what a task asks for: the condition of `ix_task_maybe_changed`."""
+    return text(f"{of.description}.{_MAYBE}")
 
 
 def state_is(state: TaskState) -> ColumnElement[bool]:

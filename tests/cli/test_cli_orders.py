@@ -207,7 +207,9 @@ class TestClose:
         tenant.change_users(add=[UserSpec("new", "new@example.com")], remove=[emails(3)[0]])
         ended = folder.run("batch", "close", "1", "--json")
         assert ended.code == 4
-        assert set(ended.json) == {*("batch", "listed", "created", "left_out", "vanished", "open", "topped_up_by")}
+        assert set(ended.json) == {
+            *("batch", "listed", "created", "left_out", "vanished", "open", "maybe_changed", "topped_up_by")
+        }
         assert (ended.json["listed"], ended.json["topped_up_by"]) == (6, None)
         assert ended.json["created"] == {
             "count": 1,

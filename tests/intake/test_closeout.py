@@ -143,6 +143,27 @@ async def test_who_is_still_open_is_told_with_how_far_it_came(desk):
         assert told == [("1", "failed, policy_rejected"), ("3", "running"), ("4", "pending"), ("5", "cancelled")]
 
 
+async def test_who_may_have_a_new_password_is_not_told_as_without_one(desk):
+    """Failed, skipped or cancelled after a call that may have landed: a part of their own, until one is set."""
+    desk.account([user(str(number)) for number in range(1, 6)])
+    await desk.order("1", "2", "3", "4", "5")
+    end(desk, "1", state="failed", outcome="unexpected")
+    end(desk, "2", state="skipped", outcome="not_resettable")
+    end(desk, "3", state="cancelled", outcome="unknown")
+    end(desk, "4", state="failed", outcome="unexpected")
+    query(desk, "UPDATE task SET maybe_changed = TRUE WHERE user_ref IN ('1', '2', '3')")
+    end(desk)
+    async with closed(desk) as found:
+        assert refs(found, Part.OPEN) == ["4"]
+        assert refs(found, Part.MAYBE_CHANGED) == ["1", "2", "3"]
+        told = [person.detail for person in found.parts[Part.MAYBE_CHANGED].sample]
+        assert told == ["failed, unexpected", "skipped, not_resettable", "cancelled, unknown"]
+    await desk.order("1", "2", "3")
+    end(desk)
+    async with closed(desk) as found:
+        assert refs(found, Part.MAYBE_CHANGED) == []
+
+
 async def test_large_differences_are_read_in_chunks_and_again(desk):
     """The sample is bounded, and everybody can be read, in order, more than once."""
     account = desk.account([user("0")])

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.model import BatchState
+from bulkreset.model import BatchState, TaskState
 from bulkreset.options import Options
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
-from bulkreset.report.render import as_csv, as_json, as_table, harmless
+from bulkreset.report.render import as_csv, as_json, as_table, harmless, standing
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import UNSAFE, escaped
 
@@ -98,9 +98,10 @@ async def test_json_is_one_object_however_many_users(count):
     assert set(report) == {"batch", "counts", "tasks"}
     assert len(report["tasks"]) == count
     for task in report["tasks"]:
-        assert set(task) >= {"user", "action", "state", "outcome", "attempts"}
+        assert set(task) >= {"user", "action", "state", "outcome", "attempts", "maybe_changed"}
         assert set(task["attempts"][0]) == {
             "n",
+            "sent",
             "sent_at",
             "closed_at",
             "http_status",
@@ -109,6 +110,87 @@ async def test_json_is_one_object_however_many_users(count):
             "outcome",
             "latency_ms",
         }
+
+
+def attempt(outcome, *, sent=True, n=1):
+    return AttemptLine(n, AT if sent else None, AT if outcome else None, None, None, None, outcome, None)
+
+
+@pytest.mark.parametrize(
+    ("call", "sent"),
+    [
+        (attempt("ok"), "yes"),
+        (attempt("unknown"), "yes"),
+        (attempt("unknown", sent=False), "maybe"),  # rescued: its worker died
+        (attempt(None, sent=False), "maybe"),  # open: nobody has said yet
+        (attempt("released", sent=False), "no"),
+        (attempt("unreachable", sent=False), "no"),
+        (attempt("not_resettable", sent=False), "no"),  # protected since: never called
+        (attempt("unexpected", sent=False), "no"),  # a reference that cannot be one
+    ],
+)
+async def test_each_attempt_says_whether_its_call_left(call, sent):
+    """Yes, no, or maybe: what counts as a call is what the provider may have seen."""
+    out = io.StringIO()
+    await as_json(out, batch(), "ab", stream(line(attempts=(call,))))
+    (told,) = json.loads(out.getvalue())["tasks"][0]["attempts"]
+    assert told["sent"] == sent
+    assert line(attempts=(call, attempt("ok", n=2))).calls == (1 if sent == "no" else 2)
+
+
+async def test_calls_are_those_that_left_in_table_and_csv():
+    """Slots that were handed back unused are in the JSON alone."""
+    back = line(
+        attempts=(attempt("released", sent=False), attempt("released", sent=False, n=2), attempt("ok", n=3))
+    )
+    table, sheet = io.StringIO(), io.StringIO()
+    await as_table(table, batch(), "ab", stream(back))
+    await as_csv(sheet, stream(back))
+    assert table.getvalue().splitlines()[-1].split()[3] == "1"
+    (row,) = csv.DictReader(io.StringIO(sheet.getvalue()))
+    assert row["calls"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("set_password", "an earlier call may have changed it"),
+        ("revoke_sessions", "an earlier call may have ended them"),
+    ],
+)
+@pytest.mark.parametrize("message", [None, "odd"])
+async def test_who_may_have_been_changed_is_told_so_everywhere(action, words, message):
+    """Row, CSV and JSON say it first; the batch's own lines say how many they are, and of which state."""
+    doubted = line(action=action, state="failed", outcome="unexpected", message=message, maybe_changed=True)
+    both = batch(maybe_changed={"failed": 2, "cancelled": 1}, sessions_maybe_ended={"skipped": 1})
+    table, sheet, whole = io.StringIO(), io.StringIO(), io.StringIO()
+    await as_table(table, both, "ab", stream(doubted))
+    await as_csv(sheet, stream(doubted, line()))
+    await as_json(whole, both, "ab", stream(doubted, line()))
+    said = f"{words}; odd" if message else words
+    assert table.getvalue().splitlines()[-1].endswith(said)
+    assert "in doubt 3 whose password" in table.getvalue()
+    assert "(2 failed, 1 cancelled)" in table.getvalue()
+    assert "in doubt 1 whose sessions" in table.getvalue()
+    rows = list(csv.DictReader(io.StringIO(sheet.getvalue())))
+    assert [(row["maybe_changed"], row["message"]) for row in rows] == [("yes", said), ("no", "")]
+    told = json.loads(whole.getvalue())
+    assert (told["batch"]["maybe_changed"], told["batch"]["sessions_maybe_ended"]) == (3, 1)
+    assert [(task["maybe_changed"], task["message"]) for task in told["tasks"]] == [(True, said), (False, None)]
+
+
+@pytest.mark.parametrize(("state", "said"), [("open", "open"), ("halted", "halted, 2 in doubt")])
+def test_a_batch_says_how_many_are_in_doubt_once_it_does_not_go_on(state, said):
+    """While it goes on they are being sent again; after that nobody takes them for users who were not reset."""
+    doubted = batch(state=BatchState(state), maybe_changed={"failed": 2})
+    assert standing(doubted) == said
+
+
+def test_a_batch_with_somebody_in_doubt_is_not_clean():
+    """No exit code calls a batch a success of whose users one may or may not be reset."""
+    none = dict.fromkeys(map(str, TaskState), 0)
+    assert batch(counts=none, sessions=none).clean
+    assert not batch(counts=none, sessions=none, maybe_changed={"cancelled": 1}).clean
 
 
 async def test_the_table_keeps_to_a_terminals_columns():

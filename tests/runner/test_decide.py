@@ -96,6 +96,46 @@ def test_what_may_have_landed_is_remembered(outcome):
     assert decide(claim(), Verdict(outcome), now=NOW, jitter=0.5).maybe_landed
 
 
+@given(st.lists(st.sampled_from(Outcome), min_size=1, max_size=60), st.floats(0, 0.999))
+def test_a_call_that_may_have_changed_a_user_is_never_forgotten(outcomes, jitter):
+    """Whatever comes after it, a new password or another refusal, only a success ends the doubt."""
+    held, doubt = claim(), False
+    for outcome in outcomes:
+        decided = decide(held, Verdict(outcome), now=NOW, jitter=jitter)
+        doubt = doubt or outcome in (Outcome.UNKNOWN, Outcome.PROVIDER_ERROR)
+        assert decided.maybe_changed == (doubt and decided.state is not TaskState.SUCCEEDED)
+        if decided.state.final:
+            return
+        held = claim(
+            tries=decided.tries,
+            unclear=decided.unclear,
+            renewals=decided.renewals,
+            maybe_landed=decided.maybe_landed and decided.keep_password,
+            maybe_changed=decided.maybe_changed,
+        )
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome.UNEXPECTED,
+        Outcome.USER_NOT_FOUND,
+        Outcome.NOT_RESETTABLE,
+        Outcome.POLICY_REJECTED,
+        Outcome.UNREACHABLE,
+        Outcome.FORBIDDEN,
+        Outcome.UNKNOWN,
+        Outcome.PROVIDER_ERROR,
+    ],
+)
+def test_every_end_tells_of_an_earlier_call_that_may_have_landed(outcome):
+    """Failed or skipped, for whatever reason and even under another password: the doubt is in the decision."""
+    spent = {"tries": TRIES - 1, "unclear": UNCLEAR_LIMIT - 1, "renewals": RENEWALS}
+    decided = decide(claim(**spent, maybe_changed=True), Verdict(outcome), now=NOW, jitter=0.5)
+    assert decided.state in (TaskState.FAILED, TaskState.SKIPPED)
+    assert decided.maybe_changed
+
+
 def test_what_never_left_cannot_have_landed():
     """A call that failed before it was sent says nothing about the password in force."""
     assert not decide(claim(), Verdict(Outcome.UNREACHABLE), now=NOW, jitter=0.5).maybe_landed

@@ -91,6 +91,8 @@ def _downgrade(connection, to="base"):
     command.downgrade(config, to)
 
 
+_BEFORE_DOUBTS = "0003"
+
 _A_BATCH = (
     "INSERT INTO batch (account, incident, reason, requested_by, created_at, state, roster_sha256, total, "
     "excluded, duplicates, policy) "
@@ -125,6 +127,39 @@ async def test_a_batch_that_was_under_way_goes_on_after_the_upgrade(anywhere):
     await do(lambda conn: conn.exec_driver_sql(_A_BATCH.format("draft").replace("+00:00", cast)))
     with pytest.raises(IntegrityError, match="state_word"):
         await do(lambda conn: conn.exec_driver_sql(_A_BATCH.format("odd").replace("+00:00", cast)))
+    await engine.dispose()
+
+
+async def test_doubts_of_before_are_found_by_their_calls(anywhere):
+    """Who did not succeed and had a call without a clear end is in doubt after the upgrade; nobody else is."""
+    await upgrade(anywhere)
+    engine = engine_of(anywhere)
+    cast = "+00:00" if engine.dialect.name == "postgresql" else ""
+    async with engine.connect() as conn:
+        await conn.execution_options(bulkreset_write=True, bulkreset_migrates=True)
+        async with conn.begin():
+            await conn.run_sync(_downgrade, _BEFORE_DOUBTS)
+            await conn.exec_driver_sql(_A_BATCH.format("done").replace("+00:00", cast))
+            for ref, state, outcome in (
+                ("a", "failed", "unknown"),
+                ("b", "failed", "unexpected"),
+                ("c", "succeeded", "provider_error"),
+                ("d", "cancelled", "provider_error"),
+                ("e", "skipped", "released"),
+            ):
+                one = _A_TASK.replace("'a', 'a'", f"'{ref}', '{ref}'").replace("'pending'", f"'{state}'")
+                await conn.exec_driver_sql(one)
+                await conn.execute(
+                    text(
+                        "INSERT INTO attempt (task_id, n, worker, password_no, slot_at, opened_at, outcome) "
+                        "SELECT id, 1, 'w', 1, due_at, due_at, :outcome FROM task WHERE user_ref = :ref"
+                    ),
+                    {"outcome": outcome, "ref": ref},
+                )
+    await upgrade(anywhere)
+    async with engine.connect() as conn:
+        found = await conn.execute(text("SELECT user_ref FROM task WHERE maybe_changed ORDER BY user_ref"))
+        assert found.scalars().all() == ["a", "d"]
     await engine.dispose()
 
 
