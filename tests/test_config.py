@@ -73,10 +73,10 @@ def test_the_documented_shape_is_read(read):
         ('[passwords]\nkey = "bulkreset-key-1:abc"\n', 2, "never the secret itself"),
         ("", 1, "'passwords' is missing"),
         ("[passwords\n", 1, "is not TOML"),
-        (HEAD + "length = 23\n", 3, "'passwords.length': Input should be greater than or equal to 24"),
-        (HEAD + "length = 65\n", 3, "'passwords.length': Input should be less than or equal to 64"),
+        (HEAD + "length = 23\n", 3, "'passwords.length': must be greater than or equal to 24"),
+        (HEAD + "length = 65\n", 3, "'passwords.length': must be less than or equal to 64"),
         (HEAD + "length = true\n", 3, "passwords.length"),
-        (HEAD + 'style = "haiku"\n', 3, "'passwords.style': Input should be 'characters' or 'passphrase'"),
+        (HEAD + 'style = "haiku"\n', 3, "'passwords.style': must be 'characters' or 'passphrase'"),
         ("base = 3\n" + HEAD, 1, "unknown key 'base'"),
     ],
 )

@@ -14,18 +14,18 @@ def init(
     """Write config.toml and a key file, and make the database; nothing is ever overwritten."""
     from bulkreset.config import load
     from bulkreset.errors import StoreError
-    from bulkreset.passwords.keyfile import write_key_file
+    from bulkreset.passwords.keyfile import write_key_file, write_private_file
     from bulkreset.store.migrate import upgrade
     from bulkreset.store.place import place_of
 
     config, key = directory / "config.toml", directory / "bulkreset.key"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(directory.parents), directory):
+            folder.mkdir(mode=0o700, exist_ok=True)
         if config.exists():
             print(f"kept    {config}")
         else:
-            with config.open("x", encoding="utf-8") as file:
-                file.write(example().read_text(encoding="utf-8"))
+            write_private_file(config, example().read_text(encoding="utf-8"))
             print(f"wrote   {config}")
     except OSError as error:
         raise StoreError(f"cannot write {error.filename or directory}: {error.strerror}") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bulkreset.errors import ConfigError
+from bulkreset.ownership import refuse_foreign, refuse_open_folder
 from bulkreset.passwords.vault import MasterKey, new_master_key_text
 from bulkreset.secret import Secret
 
@@ -21,22 +22,30 @@ def write_key_file(path: Path) -> MasterKey:
     """
     text = new_master_key_text()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_private_file(path, text + "\n")
     except FileExistsError:
         raise ConfigError(f"{path}: stands already and is not overwritten; use it, or name another file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: the key file cannot be made: {_reason(error)}") from None
+    return MasterKey.parse(Secret(text))
+
+
+def write_private_file(path: Path, text: str) -> None:
+    """Write a new file of mode 0600, whatever the umask; it is on disk when this returns.
+
+    Raises OSError, FileExistsError where the name is taken, and ValueError for a name that no file can have.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)  # the umask may have taken the owner's own rights
-            file.write(text + "\n")
+            file.write(text)
             file.flush()
             os.fsync(descriptor)
         _sync_folder(path.parent)
-    except OSError as error:
+    except OSError:
         path.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: the key file cannot be written: {_reason(error)}") from None
-    return MasterKey.parse(Secret(text))
+        raise
 
 
 def read_secret_file(path: Path) -> Secret:
@@ -71,11 +80,15 @@ def read_secret_file(path: Path) -> Secret:
 def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path}: is not a regular file; name the file that holds the secret")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # What root keeps may be read by a group of ours: that is how Kubernetes and systemd hand a secret to a user.
+    handed = status.st_uid == 0 != os.geteuid() and status.st_gid in {os.getegid(), *os.getgroups()}
+    if status.st_mode & ((stat.S_IRWXG | stat.S_IRWXO) & ~(stat.S_IRGRP if handed else 0)):
         raise ConfigError(
             f"{path}: is open to other users (mode {stat.S_IMODE(status.st_mode):04o}); "
             f"run: chmod 600 {shlex.quote(str(path))}"
         )
+    refuse_foreign(path, status)
+    refuse_open_folder(path)
 
 
 def _read(descriptor: int) -> bytes:

@@ -74,7 +74,7 @@ def test_a_key_that_did_not_reach_the_disk_is_taken_away(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keyfile.os, "fsync", full)
-    with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+    with pytest.raises(ConfigError, match="cannot be made: No space left on device"):
         write_key_file(path)
     assert not path.exists()
 

@@ -1,81 +1,24 @@
-"""`config.toml` → settings: read once, checked in full, wrong keys refused by name and line.
+"""The tables and keys of `config.toml`, with their bounds and defaults.
 
 Secrets are never inline: `{ env = "NAME" }` or `{ file = "PATH" }` says where they are, and they are read only
 when an account is really used. Relative paths, the database's too, count from the configuration file's
 folder, so that cron and a shell in another folder see the same database.
 """
 
-import ipaddress
 import os
-import re
-import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bulkreset.config.addresses import Subdomain, TokenEmail, WebAddress, ZendeskAddress
 from bulkreset.errors import ConfigError
 from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
 from bulkreset.passwords.keyfile import read_secret_file
 from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, Style, Wishes
 from bulkreset.secret import Secret
 
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
-
-
-def _web_address(url: str) -> str:
-    """Refuse an address that would carry credentials in clear over a network."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or not _HOST.fullmatch(parts.hostname):
-        raise ValueError("must be an https:// address")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has a port that is no port") from None
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be a plain address, with no user, password, query or fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(f"http:// would send credentials to {parts.hostname} in clear; use https://")
-    return url.rstrip("/")
-
-
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-
-
-def _zendesk_address(url: str) -> str:
-    """Refuse what other clients want in an address: the API's path, or a page of the account."""
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    home = f"{parts.scheme}://{parts.netloc}"
-    if re.search(r"/api(/|$)", path):
-        before = path[: path.index("/api")]
-        raise ValueError(f'is the account\'s own address, to which /api/v2 is added: write "{home}{before}"')
-    if path and (parts.hostname or "").endswith(".zendesk.com"):
-        raise ValueError(f'is the account\'s own address, without a path: write "{home}"')
-    return url
-
-
-def _subdomain(name: str) -> str:
-    """Take the first part of example.zendesk.com, and nothing else."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        return name
-    first = re.match(r"(?:https?://)?([a-z0-9][a-z0-9-]*)\.zendesk\.com\b", name.strip().lower())
-    if first:
-        raise ValueError(f'is the first part only of the address: write "{first[1]}"')
-    raise ValueError('is the first part of https://example.zendesk.com: write "example", or use api_url')
-
-
-def _token_email(email: str) -> str:
-    if email.strip().lower().endswith("/token"):
-        raise ValueError(f'is the address alone: write "{email.strip()[:-6]}", /token is added')
-    return email
-
-
-ZendeskAddress = Annotated[WebAddress, AfterValidator(_zendesk_address)]
-Subdomain = Annotated[str, AfterValidator(_subdomain)]
-TokenEmail = Annotated[str, AfterValidator(_token_email)]
 Share = Annotated[float, Field(gt=0, le=1)]
 CallRate = Annotated[float, Field(ge=0.01, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -274,95 +217,3 @@ class Settings(_Table):
     def http_timeout(self) -> timedelta:
         """Return the bound on one whole call."""
         return timedelta(seconds=self.http.total_timeout)
-
-
-def load(path: Path) -> Settings:
-    """Read and check a configuration file. Raises ConfigError: one line, with the file and the line to fix."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; make one with `bulkreset init`, or name one with --config or BULKRESET_CONFIG"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {_safe_syntax_error(error)}") from None
-    if "base" in tables:
-        raise ConfigError(f"{path}:{line_of(text, ('base',))}: unknown key 'base'; remove it")
-    try:
-        return Settings(base=path.resolve().parent, **tables)
-    except ValidationError as error:
-        raise ConfigError(_first_line(path, text, error)) from None
-
-
-_SECRETS = frozenset({"key", "client_id", "client_secret", "api_token", "oauth_token", "password"})
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def line_of(text: str, place: tuple[str | int, ...]) -> int:
-    """Find the line of a key by its path, or of the nearest table around it; 1 where nothing matches."""
-    found = 1
-    header: list[str] = []
-    best = -1
-    wanted = [str(part) for part in place]
-    for number, line in enumerate(text.splitlines(), start=1):
-        path = header
-        if table := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            header = path = [part.strip().strip("\"'") for part in table[1].split(".")]
-        elif key := re.match(r"\s*([\w\"'.-]+)\s*=", line):
-            path = header + [part.strip().strip("\"'") for part in key[1].split(".")]
-        shared = 0
-        while shared < min(len(path), len(wanted)) and path[shared] == wanted[shared]:
-            shared += 1
-        if shared == len(path) and shared > best and shared > 0:
-            best, found = shared, number
-    return found
-
-
-def _safe_syntax_error(error: tomllib.TOMLDecodeError) -> str:
-    """Keep the place and the kind of a syntax error, and nothing of the line, which may hold a secret."""
-    text = str(error)
-    place = re.search(r"line (\d+)", text)
-    where = f"line {place[1]}" if place else "the end of the file"
-    return f"{where} is not TOML: {re.sub(r'[:(].*', '', text).strip()}"
-
-
-def _first_line(path: Path, text: str, error: ValidationError) -> str:
-    """Say the first fault in one line: place, key, and what to do."""
-    faults = error.errors(include_input=False, include_url=False)
-    first = faults[0]
-    # pydantic puts the chosen alternative of a union into the path; the file has no such key
-    given = first["loc"]
-    head = 2 if given[:1] == ("accounts",) else 0  # an account's own name may be any of these words
-    chosen = ("zoom", "zendesk", "str", "SecretSource", "literal['none']", "list[str]", "ProtectedFile")
-    place = (*given[:head], *(part for part in given[head:] if part not in chosen))
-    name = ".".join(str(part) for part in place) or "the file"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{path}:{line_of(text, place)}: {_advice(name, first['type'], first['msg'], first.get('ctx'))}{more}"
-
-
-def _advice(name: str, kind: str, message: str, context: Any) -> str:
-    if kind == "extra_forbidden":
-        return f"unknown key {name!r}; remove it or correct its spelling"
-    if kind == "missing":
-        return f"{name!r} is missing; add it"
-    if kind == "union_tag_not_found":
-        return f'{name!r} has no provider; add provider = "zoom" or "zendesk"'
-    if kind == "union_tag_invalid" and context:
-        return f"{name!r}: there is no provider {context['tag']!r}; there is: zoom, zendesk"
-    if kind in ("model_type", "model_attributes_type") and name.rpartition(".")[2] in _SECRETS:
-        return f'{name!r} must be {{ env = "NAME" }} or {{ file = "PATH" }}, never the secret itself'
-    return f"{name!r}: {message.removeprefix('Value error, ')}"
