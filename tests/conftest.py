@@ -2,6 +2,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Speed is measured in benchmarks/; how long an example takes on a busy machine proves nothing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # `installation` and `databases` are shared by several folders of tests, which are not packages.
 sys.path.insert(0, str(Path(__file__).parent))

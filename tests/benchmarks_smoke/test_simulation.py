@@ -24,7 +24,7 @@ capacities = st.builds(
     connections=st.integers(1, 200),
 )
 seeds = st.integers(0, 1_000)
-property_of_runs = settings(max_examples=25, deadline=None)
+property_of_runs = settings(max_examples=25)
 
 
 def accounts_of(seed, count=60):

@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bulkreset.passwords.description import describe
@@ -97,7 +97,6 @@ policies = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(policies, st.integers(0, 2**32))
 def test_what_is_described_is_what_is_made(policy, seed):
     """A generated password has the length, the style and, of a passphrase, the shape that the words say."""

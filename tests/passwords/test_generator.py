@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.errors import ProviderRefused
@@ -42,7 +42,6 @@ def possible_policies(draw):
     )
 
 
-@settings(deadline=None)
 @given(possible_policies(), st.integers(0, 2**32), st.lists(st.text(max_size=12), max_size=3))
 def test_every_password_meets_its_policy(policy, seed, taboo):
     """Whatever an account asks for and whoever the user is, no rule is broken."""

@@ -9,7 +9,7 @@ from itertools import product
 from math import log2
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.passwords import passphrase
@@ -66,7 +66,6 @@ def with_room(draw):
     )
 
 
-@settings(deadline=None)  # where not even a pair is allowed, thousands of draws are thrown away
 @given(with_room(), st.integers(0, 2**32), st.lists(st.text("abdeknoru", min_size=1, max_size=6), max_size=4))
 def test_every_passphrase_meets_its_policy_and_can_be_said(policy, seed, taboo):
     """Whatever an account asks for and whoever the user is, no rule is broken, and it is words of syllables."""
@@ -77,7 +76,6 @@ def test_every_passphrase_meets_its_policy_and_can_be_said(policy, seed, taboo):
     assert len(password) == min(max(27 + policy.digit, policy.length, policy.min_length), policy.max_length)
 
 
-@settings(deadline=None)
 @given(with_room(), st.integers(0, 2**32))
 def test_capitals_and_digits_stand_only_where_they_are_asked_for(policy, seed):
     """One capital, at the beginning; one digit, and up to two more only where the length needs them."""
@@ -149,7 +147,6 @@ def test_the_shortest_passphrase_has_more_than_64_bits(max_run, least, most):
     assert least < log2(acceptable(shape.syllables, shape.words, max_run)) < most
 
 
-@settings(deadline=None)
 @given(with_room())
 def test_every_longer_passphrase_has_more(policy):
     """What is longer has more syllables, and is worth as many bits as it says, less what runs take."""

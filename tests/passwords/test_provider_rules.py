@@ -15,7 +15,7 @@ from bulkreset.runner.keyring import taboo
 from bulkreset.sandbox import policy as stand_in
 from bulkreset.sandbox.policy import ZendeskPolicy, ZoomPolicy, zendesk_objections, zoom_objection
 
-SETTINGS = settings(max_examples=300, deadline=None)
+SETTINGS = settings(max_examples=300)
 
 seeds = st.integers(0, 2**64)
 wishes = st.builds(

@@ -52,9 +52,13 @@ async def _read_request(reader: asyncio.StreamReader, nth: int) -> Request:
 async def serve(behaviour: Behaviour, **options) -> AsyncIterator[RawServer]:
     """Serve until the block ends; the behaviour writes the answer, or closes the connection."""
     server = RawServer()
+    open_connections: set[asyncio.Task[None]] = set()
 
     async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
+        connection = asyncio.current_task()
+        open_connections.add(connection)
+        connection.add_done_callback(open_connections.discard)
         nth = 0
         try:
             while not writer.is_closing():
@@ -75,6 +79,10 @@ async def serve(behaviour: Behaviour, **options) -> AsyncIterator[RawServer]:
         yield server
     finally:
         listener.close()
+        for connection in open_connections:
+            connection.cancel()
+        if open_connections:
+            await asyncio.wait(open_connections)
 
 
 def answer_bytes(

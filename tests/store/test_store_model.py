@@ -390,7 +390,6 @@ def test_whatever_is_done_and_in_whatever_order_the_table_agrees_with_the_model(
         stateful_step_count=60,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(game, settings=how)
