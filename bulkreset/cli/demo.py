@@ -250,9 +250,7 @@ def _write_config(
     lines = ["[database]", 'url = "sqlite:///bulkreset.db"', "", "[passwords]", 'key = { file = "bulkreset.key" }']
     lines += ["", "[http]", "total_timeout = 2", *more]
     for name, tenant in tenants.items():
-        _write_secret(
-            folder / f"{name}.secret", tenant.client_secret if tenant.provider == "zoom" else tenant.api_token
-        )
+        _write_secret(folder / f"{name}.secret", tenant.client_secret)
         lines += ["", *account_table(tenant, url, f'{{ file = "{name}.secret" }}', *own[name])]
     (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -65,7 +65,7 @@ def account_lines(tenant: "TenantSpec", url: str) -> list[str]:
         name, secret = "ZOOM_CLIENT_SECRET", tenant.client_secret
     else:
         rate = [f"requests_per_minute = {tenant.limit or 100_000}"]
-        name, secret = "ZENDESK_API_TOKEN", tenant.api_token
+        name, secret = "ZENDESK_CLIENT_SECRET", tenant.client_secret
     return [f"# export {name}={secret}", *account_table(tenant, url, f'{{ env = "{name}" }}', *rate)]
 
 
@@ -81,7 +81,7 @@ def account_table(tenant: "TenantSpec", url: str, secret: str, *own: str) -> lis
             f'oauth_url = "{base}/oauth/token"',
         ]
     else:
-        access = [f'email = "{tenant.email}"', f"api_token = {secret}", f'api_url = "{base}"']
+        access = [f'client_id = "{tenant.client_id}"', f"client_secret = {secret}", f'api_url = "{base}"']
     return [f"[accounts.{tenant.name}]", f'provider = "{tenant.provider}"', *own, *access]
 
 

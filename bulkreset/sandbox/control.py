@@ -142,7 +142,7 @@ def _summary(sandbox: "Sandbox", name: str) -> dict[str, object]:
         "latency_ms": spec.latency_ms,
         "password_setting": spec.password_setting,
         "rate_headers": spec.rate_headers,
-        "scopes": list(spec.scopes),
+        "scopes": list(spec.token_scopes),
         "keep_calls": spec.keep_calls,
     }
 

@@ -49,6 +49,7 @@ class Incoming:
     query: str = ""
     origin: str = ""
     body: bytes = b""
+    caller: User | None = None
     password_sha256: str | None = None
 
     def parameters(self) -> dict[str, str]:

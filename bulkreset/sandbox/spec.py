@@ -26,6 +26,7 @@ as one more admin.
 """
 
 DEFAULT_SCOPES: Final = ("user:write:admin", "user:read:admin", "account:read:admin")
+ZENDESK_SCOPES: Final = ("read", "write")
 
 
 class SpecError(ValueError):
@@ -62,7 +63,12 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class TenantSpec:
-    """One tenant. `limit` counts Medium calls at Zoom and all calls at Zendesk; None is no limit."""
+    """One tenant. `limit` counts Medium calls at Zoom and all calls at Zendesk; None is no limit.
+
+    `token_ttl_s` is how long a token of a login lives, at Zendesk at most; `oauth_token_ttl_s` is how long
+    Zendesk's fixed `oauth_token` does from the tenant's start on, None for ever. `scopes` are the app's at Zoom,
+    the OAuth client's and the fixed token's at Zendesk.
+    """
 
     name: str
     provider: Provider
@@ -81,6 +87,7 @@ class TenantSpec:
     email: str = "admin@example.com"
     api_token: str = field(default="sandbox-api-token", repr=False)
     oauth_token: str = field(default="sandbox-oauth-token", repr=False)
+    oauth_token_ttl_s: int | None = None
     max_changes_24h: int | None = None
     history: int = 0
     password_setting: bool = True
@@ -97,6 +104,11 @@ class TenantSpec:
     def window(self) -> float:
         """The length of the rate window in seconds."""
         return self.window_s or (1 if self.provider == "zoom" else 60)
+
+    @property
+    def token_scopes(self) -> tuple[str, ...]:
+        """The scopes of a token: those given, else the provider's usual ones."""
+        return ZENDESK_SCOPES if self.provider == "zendesk" and self.scopes == DEFAULT_SCOPES else self.scopes
 
     def roster(self) -> Iterator[UserSpec]:
         """Yield every user: the listed ones, then the generated ones."""

@@ -1,7 +1,5 @@
 """Zendesk's API as far as a bulk reset can see it: users, requirements, sessions and the password itself."""
 
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -13,9 +11,9 @@ from bulkreset.sandbox.limiter import Refusal
 from bulkreset.sandbox.policy import ZendeskPolicy, zendesk_objections
 from bulkreset.sandbox.ratelimits import zendesk_refusal
 from bulkreset.sandbox.tenant import Tenant
+from bulkreset.sandbox.zendeskauth import JSON, Logins
 from bulkreset.sandbox.zendeskusers import as_user, cursor_page, offset_page
 
-JSON: Final = "application/json; charset=utf-8"
 NO_ACCESS = (
     "You do not have access to this page. Please contact the account owner of this help desk for further help."
 )
@@ -32,6 +30,7 @@ class Zendesk:
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
+        self._logins = Logins(tenant)
         self._routes = self._operations()
 
     def route(self, method: str, parts: list[str]) -> Incoming | None:
@@ -51,14 +50,8 @@ class Zendesk:
         return _error(404, "InvalidEndpoint", "Not found")
 
     def authenticate(self, incoming: Incoming) -> Reply | None:
-        """Refuse a call without the account's API token or OAuth token."""
-        scheme, _, given = incoming.headers.get("Authorization", "").partition(" ")
-        spec = self._tenant.spec
-        if scheme.lower() == "bearer" and given == spec.oauth_token:
-            return None
-        if scheme.lower() == "basic" and _decode(given) == f"{spec.email}/token:{spec.api_token}".encode():
-            return None
-        return _UNAUTHENTICATED
+        """Refuse a call without an API token or an OAuth token that lives and has the scope."""
+        return self._logins.authenticate(incoming)
 
     def rate_refusal(self, _incoming: Incoming, refusal: Refusal, now: float) -> Reply:
         """Answer a call above a limit."""
@@ -71,12 +64,12 @@ class Zendesk:
             return {}
         return {"X-Rate-Limit": str(window.limit), "X-Rate-Limit-Remaining": str(window.remaining(now))}
 
-    def fault_reply(self, rule: FaultRule, _incoming: Incoming, now: float) -> Reply:
+    def fault_reply(self, rule: FaultRule, incoming: Incoming, now: float) -> Reply:
         """Answer a call that a fault hit."""
         if rule.kind == "429":
             return zendesk_refusal(self._tenant, "window", now, self._tenant.retry_after(rule))
         if rule.kind == "401":
-            return _UNAUTHENTICATED
+            return self._logins.dead(incoming)
         if rule.kind == "403":
             return _FORBIDDEN
         status = reply_status(rule)
@@ -85,10 +78,12 @@ class Zendesk:
         return plain_reply(rule, JSON, error.body, self._tenant.retry_after(rule) or "2")
 
     def revoke_tokens(self) -> None:
-        """Do nothing: Zendesk's tokens are settings of the account; change them instead."""
+        """End the tokens of logins; API tokens and the fixed OAuth token are settings of the account."""
+        self._logins.revoke()
 
     def _operations(self) -> Routes:
         users = ("api", "v2", "users")
+        current = Operation("current_token", "default", self._logins.show_current)
         return {
             ("POST", 5, *users, "password"): _operation("set_password", self._set_password, is_write=True),
             ("PUT", 5, *users, "password"): _operation("own_password", self._change_own, is_write=True),
@@ -97,11 +92,13 @@ class Zendesk:
             ("GET", 3, *users): _operation("list_users", self._list_users),
             ("GET", 4, *users, "count"): _operation("count_users", self._count_users),
             ("GET", 4, *users): _operation("get_user", self._show_user),
+            ("GET", 5, "api", "v2", "oauth", "tokens", "current"): current,
+            ("POST", 2, "oauth", "tokens"): Operation("token", None, self._logins.issue),
         }
 
     def _set_password(self, incoming: Incoming) -> Reply:
         given = _read_passwords(incoming)
-        if not (self._tenant.spec.password_setting and self._caller_is_admin()):
+        if not (self._tenant.spec.password_setting and _is_admin(incoming.caller)):
             return _FORBIDDEN
         if incoming.user is None:
             return _NOT_FOUND
@@ -113,7 +110,7 @@ class Zendesk:
         given = _read_passwords(incoming)
         if incoming.user is None:
             return _NOT_FOUND
-        if incoming.user is not self._caller():
+        if incoming.user is not incoming.caller:
             return _FORBIDDEN
         if given is None:
             return _UNPARSABLE
@@ -136,7 +133,7 @@ class Zendesk:
         return Reply(200, b"", {"Content-Type": JSON}, applied=True)
 
     def _list_requirements(self, incoming: Incoming) -> Reply:
-        stands_in = self._caller() is None and incoming.ref == _STAND_IN_ID
+        stands_in = incoming.caller is None and incoming.ref == _STAND_IN_ID
         if incoming.user is None and not stands_in:
             return _NOT_FOUND
         return json_reply(200, {"requirements": list(self._policy.requirements)}, JSON)
@@ -144,10 +141,14 @@ class Zendesk:
     def _end_sessions(self, incoming: Incoming) -> Reply:
         if incoming.user is None:
             return _NOT_FOUND
+        if _is_end_user(incoming.caller) and incoming.user is not incoming.caller:
+            return _FORBIDDEN
         incoming.user.end_sessions()
         return Reply(204, applied=True)
 
     def _list_users(self, incoming: Incoming) -> Reply:
+        if _is_end_user(incoming.caller):
+            return _FORBIDDEN
         query = incoming.parameters()
         users = self._of_role(query)
         page = cursor_page if "page[size]" in query or "page[after]" in query else offset_page
@@ -157,6 +158,8 @@ class Zendesk:
         return json_reply(200, answer, JSON)
 
     def _count_users(self, incoming: Incoming) -> Reply:
+        if _is_end_user(incoming.caller):
+            return _FORBIDDEN
         count = len(self._of_role(incoming.parameters()))
         return json_reply(
             200, {"count": {"value": count, "refreshed_at": iso_date(self._tenant.clock.wall())}}, JSON
@@ -169,7 +172,7 @@ class Zendesk:
     def _show_user(self, incoming: Incoming) -> Reply:
         user = incoming.user
         if incoming.ref == "me":
-            user = self._caller() or User(_STAND_IN_ID, self._tenant.spec.email, "admin", "Admin")
+            user = incoming.caller or User(_STAND_IN_ID, self._tenant.spec.email, "admin", "Admin")
         if user is None:
             return _NOT_FOUND
         return json_reply(200, {"user": as_user(user)}, JSON)
@@ -178,13 +181,6 @@ class Zendesk:
     def _policy(self) -> ZendeskPolicy:
         policy = self._tenant.spec.policy
         return policy if isinstance(policy, ZendeskPolicy) else ZendeskPolicy()
-
-    def _caller(self) -> User | None:
-        return self._tenant.directory.by_email(self._tenant.spec.email)
-
-    def _caller_is_admin(self) -> bool:
-        caller = self._caller()
-        return caller is None or caller.kind in _KINDS_OF_ROLE["admin"]
 
 
 _KINDS_OF_ROLE: Final = {
@@ -198,14 +194,19 @@ _KINDS_OF_ROLE: Final = {
 def _operation(
     name: str, run: Callable[[Incoming], Reply], *, is_write: bool = False, is_revocation: bool = False
 ) -> Operation:
-    return Operation(name, "default", run, is_write=is_write, is_revocation=is_revocation)
+    """Make an operation of users; those of passwords take no token that is scoped to users."""
+    broad = "write" if is_write or is_revocation else "read"
+    scopes = {broad} if is_write or name == "requirements" else {broad, f"users:{broad}"}
+    return Operation(name, "default", run, frozenset(scopes), is_write=is_write, is_revocation=is_revocation)
 
 
-def _decode(encoded: str) -> bytes | None:
-    try:
-        return b64decode(encoded, validate=True)
-    except binascii.Error:
-        return None
+def _is_admin(caller: User | None) -> bool:
+    """Tell whether the caller is an admin; one without a user of its own stands in for one."""
+    return caller is None or caller.kind in _KINDS_OF_ROLE["admin"]
+
+
+def _is_end_user(caller: User | None) -> bool:
+    return caller is not None and caller.kind in _KINDS_OF_ROLE["end-user"]
 
 
 def _read_passwords(incoming: Incoming) -> dict[str, object] | None:
@@ -233,13 +234,6 @@ def _invalid(objections: list[str]) -> Reply:
     return json_reply(422, body, JSON, "RecordInvalid")
 
 
-_UNAUTHENTICATED: Final = json_reply(
-    401,
-    {"error": "Couldn't authenticate you"},
-    JSON,
-    "Couldn't authenticate you",
-    WWW_Authenticate='Basic realm="Web Password"',
-)
 _FORBIDDEN: Final = _titled(403, "Forbidden", NO_ACCESS)
 _NOT_FOUND: Final = _error(404, "RecordNotFound", "Not found")
 _UNPARSABLE: Final = json_reply(
