@@ -95,19 +95,22 @@ class Installation:
         )
         self.write()
 
-    def zendesk(self, name="zendesk", **keys):
-        """Add an account at the Zendesk tenant of the same name."""
-        self._secret(f"{name}.secret", "sandbox-api-token")
+    def zendesk(self, name="zendesk", *, login="api_token", **keys):
+        """Add an account at the Zendesk tenant of the same name; `login` is the key that holds its secret."""
+        self._secret(f"{name}.secret", _ZENDESK_SECRETS[login])
+        keys |= {
+            "api_token": {"email": "admin@example.com"},
+            "client_secret": {"client_id": "sandbox-client-id"},
+        }.get(login, {})
         self._accounts[name] = self._table(
             name,
             {
                 "provider": "zendesk",
                 "share": 1.0,
-                "email": "admin@example.com",
                 "api_url": f"{self.url}/{name}",
                 **keys,
             },
-            f'api_token = {{ file = "{name}.secret" }}',
+            f'{login} = {{ file = "{name}.secret" }}',
         )
         self.write()
 
@@ -218,10 +221,25 @@ class Installation:
     def _table(self, name, keys, *lines):
         return "\n".join([f"[accounts.{name}]", *(f"{k} = {_toml(v)}" for k, v in keys.items()), *lines])
 
+    def new_secret(self, name, text):
+        """Put a new secret into an account's file."""
+        self._secret(f"{name}.secret", text)
+
     def _secret(self, name, text):
         path = self.folder / name
         path.touch(mode=0o600)
         path.write_text(text)
+
+
+_BESIDE_THE_SECRET = {
+    "api_token": {"email": "admin@example.com"},
+    "client_secret": {"client_id": "sandbox-client-id"},
+}
+_ZENDESK_SECRETS = {
+    "api_token": "sandbox-api-token",
+    "oauth_token": "sandbox-oauth-token",
+    "client_secret": "sandbox-client-secret",
+}
 
 
 def _toml(value):

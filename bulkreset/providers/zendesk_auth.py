@@ -18,6 +18,8 @@ from bulkreset.providers.tokens import HEADER_TEXT, LoginTerms
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from bulkreset.secret import Secret
+
 SCOPES: Final = "read write"  # `write` covers no GET; the password call refuses tokens of users:write
 LIFETIME: Final = 1800  # seconds; Zendesk's own default
 SHORTEST_LIFE: Final = 300  # seconds; what a token has at least, where an answer does not tell
@@ -109,6 +111,7 @@ class FixedToken:
         self._refused = False
         self._header: dict[str, str] = {}
         self._pair: str | None = None
+        self._taken: Secret | None = None
         self._take()
 
     @property
@@ -128,7 +131,8 @@ class FixedToken:
         """
         refused, self._refused = self._refused, False
         try:
-            if refresh_all((self._token,), force=refused):
+            refresh_all((self._token,), force=refused)
+            if self._token.secret is not self._taken:
                 self._take()
                 self.ends_at = None
                 self.generation += 1
@@ -161,4 +165,5 @@ class FixedToken:
             raise ConfigError(
                 f"account {self._account!r}: the token holds a space or control character; copy it again"
             )
+        self._taken = self._token.secret
         self._header = {"Authorization": f"{'Bearer' if self._email is None else 'Basic'} {token}"}
