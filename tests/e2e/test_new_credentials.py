@@ -12,10 +12,16 @@ USERS = 40
 
 
 async def until(condition):
-    """Wait for what another task brings about."""
+    """Wait for what another task brings about, and return what it is."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  (a halt and an end are states of the worker, without an event)
-            await asyncio.sleep(0.01)
+        while not (found := condition()):  # noqa: ASYNC110  (a row of the database has no event)
+            await asyncio.sleep(0.02)
+        return found
+
+
+def halt_of(installation):
+    """Return why the account is halted, as the table has it."""
+    return [reason for (reason,) in installation.query("SELECT halted_reason FROM quota") if reason]
 
 
 @pytest.fixture(params=["zoom client_secret", "zendesk client_secret", "zendesk oauth_token", "zendesk api_token"])
@@ -49,8 +55,7 @@ async def test_a_new_secret_reaches_a_running_worker(account, installation):
     async def exchange_and_resume(worker):
         await calls_reach(tenant, tenant.log.total + 10)
         exchange("another-secret")
-        await until(lambda: any(lane.halted for lane in worker.lanes))
-        halted.append(next(lane.halted for lane in worker.lanes if lane.halted))
+        halted.extend(await until(lambda: halt_of(installation)))
         installation.new_secret(provider, "another-secret")
         await installation.steer(batches.resume, placed.id)
         await until(lambda: len({call.user for call in resets(tenant) if call.applied}) == USERS)
@@ -72,19 +77,15 @@ async def test_a_file_that_is_away_keeps_the_account_halted_and_nothing_more(acc
     path = installation.folder / f"{provider}.secret"
     reasons = []
 
-    async def halted(worker):
-        await until(lambda: any(lane.halted for lane in worker.lanes))
-        reasons.append(next(lane.halted for lane in worker.lanes if lane.halted))
-
     async def lose_the_file(worker):
         await calls_reach(tenant, tenant.log.total + 10)
         exchange("another-secret")
         path.unlink()
-        await halted(worker)
+        reasons.extend(await until(lambda: halt_of(installation)))
         before = tenant.log.total
         await installation.steer(batches.resume, placed.id)
         await calls_reach(tenant, before + 1)  # the halt was lifted before this call, and comes again after it
-        await halted(worker)
+        reasons.extend(await until(lambda: halt_of(installation)))
         installation.new_secret(provider, "another-secret")
         await installation.steer(batches.resume, placed.id)
         await until(lambda: len({call.user for call in resets(tenant) if call.applied}) == USERS)
