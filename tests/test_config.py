@@ -21,6 +21,18 @@ plan = "enterprise"
 email = "admin@example.com"
 api_token = { env = "TOKEN" }
 """
+CLIENT = """[accounts.s]
+provider = "zendesk"
+subdomain = "example"
+plan = "enterprise"
+client_id = "bulkreset"
+client_secret = { env = "SECRET" }
+"""
+
+
+def address(url):
+    """Return a configuration with an address of one's own at Zendesk."""
+    return HEAD + ZENDESK.replace('subdomain = "example"', f'api_url = "{url}"')
 
 
 @pytest.fixture
@@ -68,6 +80,19 @@ def test_the_documented_shape_is_read(read):
         (HEAD + ZENDESK.replace("enterprise", "galactic"), 3, "plan must be one of"),
         (HEAD + ZENDESK.replace('email = "admin@example.com"\n', ""), 3, "api_token needs email"),
         (HEAD + ZENDESK + 'api_url = "https://x.example"\n', 3, "either subdomain or api_url"),
+        (HEAD + ZENDESK + 'client_id = "c"\n', 3, "needs both client_id and client_secret"),
+        (HEAD + ZENDESK + 'oauth_token = { env = "T" }\n', 3, "needs one login"),
+        (HEAD + ZENDESK.replace('api_token = { env = "TOKEN" }\n', ""), 3, "needs one login"),
+        (HEAD + ZENDESK + "token_lifetime = 900\n", 3, "goes with client_id and client_secret only"),
+        (HEAD + CLIENT + "token_lifetime = 300\n", 9, "'accounts.s.token_lifetime'"),
+        (HEAD + CLIENT + "token_lifetime = 172800\n", 9, "'accounts.s.token_lifetime'"),
+        (HEAD + ZENDESK.replace('"example"', '"example.zendesk.com"'), 5, 'write "example"'),
+        (HEAD + ZENDESK.replace('"example"', '"https://Example.zendesk.com/agent"'), 5, 'write "example"'),
+        (HEAD + ZENDESK.replace('"example"', '"help.example.com"'), 5, "or use api_url"),
+        (HEAD + ZENDESK.replace("admin@example.com", "admin@example.com/token"), 7, "/token is added"),
+        (address("https://example.zendesk.com/api/v2"), 5, 'write "https://example.zendesk.com"'),
+        (address("https://gate.example/zd/api/v2/users.json"), 5, 'write "https://gate.example/zd"'),
+        (address("https://example.zendesk.com/agent"), 5, "without a path"),
         (HEAD + "[http]\ntotal_timeout = -1\n", 4, "http.total_timeout"),
         (HEAD + "[htttp]\n", 3, "unknown key 'htttp'"),
         ('[passwords]\nkey = "bulkreset-key-1:abc"\n', 2, "never the secret itself"),

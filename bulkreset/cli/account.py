@@ -26,8 +26,13 @@ def check(
     """
     import json
 
+    from bulkreset.cli.context import log_level
+    from bulkreset.logs import configure
+
     invocation: Invocation = context.obj
-    found = start(_check(invocation.settings(), account))
+    settings = invocation.settings()
+    configure(log_level())
+    found = start(_check(settings, account))
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -122,9 +127,8 @@ def _check_protected(account: "ZoomSettings | ZendeskSettings", base: "Path") ->
         )
         return Finding("protected", ok=True, detail=detail, remark=Remark.WARNING)
     count = len(protected.names)
-    return Finding(
-        "protected", ok=True, detail=f"{count:,} names are never reset" if count else "none, as it says"
-    )
+    names = "1 name is" if count == 1 else f"{count:,} names are"
+    return Finding("protected", ok=True, detail=f"{names} never reset" if count else "nobody, as it says")
 
 
 def own_password(
