@@ -10,6 +10,7 @@
     ├── KeyMismatch           sealed passwords need another master key, exit 2
     └── ProviderError         the provider did not serve us outside of a task
         ├── ProviderUnavailable   … for now: try again later
+        │   └── ListingFault      … its listing of users cannot be true: nothing is won by beginning it again
         └── ProviderRefused       … and will not until somebody acts: halt the account
 
 Each message is one line that says what happened, to which account, file or line, and what to do next.
@@ -64,6 +65,10 @@ class ProviderError(BulkresetError):
 
 class ProviderUnavailable(ProviderError):  # noqa: N818
     """The provider is away or asks to wait; the same call may work later."""
+
+
+class ListingFault(ProviderUnavailable):
+    """A listing of users does not end, goes round, or does not meet the provider's own count."""
 
 
 class ProviderRefused(ProviderError):  # noqa: N818

@@ -38,6 +38,7 @@ class Skip(StrEnum):
     OWNER = "owner"  # the account's owner
     ADMIN = "admin"  # unless admins were asked for
     UNLISTED = "unlisted"  # named by an id that the listing lacks, where the listing tells who is an admin
+    UNREADABLE = "unreadable"  # the listing's own names for them cannot be shown, or cannot be called
     SSO = "sso"  # signs in elsewhere only; sessions may be ended all the same
     LOGIN = "login"  # signs in with Google, Facebook, Apple … : there is no password here
     SUSPENDED = "suspended"

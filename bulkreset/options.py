@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ class Options:
 
     `listing` holds the filters of a roster that was taken from the account itself, and is None for any other.
     `sends_sha256` is over the references that will be called, in the way of the roster's hash: whoever is skipped
-    from the start is part of what was approved.
+    from the start is part of what was approved. `accepted` counts, by concern, what was accepted with the order.
     """
 
     revoke_sessions: bool = False
@@ -34,10 +34,14 @@ class Options:
     emergency: bool = False
     listing: Mapping[str, Any] | None = None
     sends_sha256: str = ""
+    accepted: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> str:
-        """Return the options as text, always the same for the same options."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Return the options as text, always the same for the same options, whatever release wrote them."""
+        values = asdict(self)
+        if not self.accepted:
+            del values["accepted"]  # it came later: approvals are bound to the hash of this text
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     @lru_cache(maxsize=256)  # of a batch the same text is read at every claim
@@ -45,7 +49,7 @@ class Options:
         """Read what `as_json` wrote; what is not named there is as it is by default."""
         values = json.loads(text)
         values["escrow_to"] = tuple(values.get("escrow_to", ()))
-        known = {field.name for field in fields(Options)}
+        known = {each.name for each in fields(Options)}
         return Options(**{name: value for name, value in values.items() if name in known})
 
     @property

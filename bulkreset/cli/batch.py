@@ -182,6 +182,9 @@ def close(
     top_up: Annotated[
         bool, typer.Option("--top-up", help="Order a further batch for those who came since.")
     ] = False,
+    accept_listing: Annotated[
+        bool, typer.Option("--accept-listing", help="Although the provider counts more users than it lists.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the account once more and say who came since the freeze, who vanished, and who is still open.
@@ -194,7 +197,7 @@ def close(
     from bulkreset.cli import closing
 
     invocation: Invocation = context.obj
-    found = start(closing.close(invocation.settings(), batch_id, top_up=top_up))
+    found = start(closing.close(invocation.settings(), batch_id, top_up=top_up, accept_listing=accept_listing))
     if as_json:
         print(json.dumps(closing.as_dict(found), indent=2, ensure_ascii=False))
     else:

@@ -20,6 +20,7 @@ class Closed:
 
     batch: "Batch"
     listed: int
+    missing: int
     parts: "Mapping[Part, Found]"
     topped_up: "Ordered | None"
 
@@ -29,7 +30,7 @@ class Closed:
         return self.batch.closed_at is not None
 
 
-async def close(settings: "Settings", batch_id: int, *, top_up: bool) -> Closed:
+async def close(settings: "Settings", batch_id: int, *, top_up: bool, accept_listing: bool = False) -> Closed:
     """Hold a batch against its account; it is closed where it has ended, and topped up where that was asked."""
     from bulkreset.errors import UsageError
     from bulkreset.intake import closeout
@@ -40,7 +41,7 @@ async def close(settings: "Settings", batch_id: int, *, top_up: bool) -> Closed:
     async with (
         opened(settings) as store,
         transport(ReadTransport, settings) as way,
-        closeout.close_out(store, settings, way, batch_id) as found,
+        closeout.close_out(store, settings, way, batch_id, accept_listing=accept_listing) as found,
     ):
         if top_up and not found.whole:
             raise UsageError(
@@ -53,8 +54,9 @@ async def close(settings: "Settings", batch_id: int, *, top_up: bool) -> Closed:
         if found.batch.state in ("done", "cancelled") and found.batch.closed_at is None:
             counts = {str(part): one.count for part, one in found.parts.items()}
             topped = {} if more is None else {"topped_up_by": more.id}
-            await control.close(store, batch_id, person(), listed=found.listed, **counts, **topped)
-        return Closed(await batches.get(store, batch_id), found.listed, found.parts, more)
+            short = {"missing_from_listing": found.missing} if found.missing else {}
+            await control.close(store, batch_id, person(), listed=found.listed, **short, **counts, **topped)
+        return Closed(await batches.get(store, batch_id), found.listed, found.missing, found.parts, more)
 
 
 def exit_code(found: Closed) -> int:
@@ -73,6 +75,7 @@ def as_dict(found: Closed) -> dict[str, Any]:
     return {
         "batch": batch_full(found.batch),
         "listed": found.listed,
+        "missing_from_listing": found.missing,
         **{
             str(part): {
                 "count": one.count,
@@ -97,6 +100,8 @@ def show(found: Closed) -> None:
     }
     batch = found.batch
     print(f"batch {batch.id} at {batch.account}: {found.listed:,} users listed, {batch.total:,} on the roster")
+    if found.missing:
+        print(f"  {found.missing:>7,} more are counted by the provider and not listed, as was accepted")
     for part, one in found.parts.items():
         if part is Part.MAYBE_CHANGED and not one.count:
             continue

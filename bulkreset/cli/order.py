@@ -99,6 +99,9 @@ def create(
     escrow_days: Annotated[
         int, typer.Option(metavar="N", help="Destroy them after so many days.", rich_help_panel=_HOW)
     ] = 30,
+    accept_listing: Annotated[
+        bool, typer.Option("--accept-listing", help="Although the provider counts more users than it lists.")
+    ] = False,
     emergency: Annotated[
         bool, typer.Option("--emergency", help="Start without approvals, where the configuration allows it.")
     ] = False,
@@ -113,6 +116,7 @@ def create(
 
     from bulkreset.cli.context import log_level
     from bulkreset.errors import UsageError
+    from bulkreset.intake.concerns import Concern
     from bulkreset.intake.filters import filters_for
     from bulkreset.intake.order import Order
     from bulkreset.logs import configure
@@ -164,6 +168,7 @@ def create(
         skip_if_reset_since=moment("--skip-if-reset-since", skip_if_reset_since),
         check_logins=check_logins,
         emergency=emergency,
+        accepts=frozenset({Concern.LISTING} if accept_listing else ()),
     )
     placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run))
     if as_json:
@@ -209,6 +214,8 @@ def show(placed: "Ordered", order: "Order") -> None:
             f", {placed.undecided:,} of them kept for what the listing does not say" if placed.undecided else ""
         )
         print(f"listed  {placed.listed:,} users of the account{unsure}")
+    if placed.missing:
+        print(f"note    the provider counts {placed.missing:,} users more than it lists, as was accepted")
     print(f"roster sha256 {placed.roster_sha256}")
     if placed.skipped:
         reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in placed.skipped.items())

@@ -11,6 +11,7 @@ from bulkreset.config import Settings
 from bulkreset.errors import InputError
 from bulkreset.intake import preflight, protection, terms
 from bulkreset.intake.beside import beside
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.filters import Filters
 from bulkreset.intake.listing import Progress, Sleep, list_account
 from bulkreset.intake.order import Accept, Ordered, Users, chunks, place
@@ -71,6 +72,7 @@ class CloseOut:
     batch: Batch
     whole: bool
     listed: int
+    missing: int  # users whom the provider counts and its listing does not show, as was accepted
     parts: Mapping[Part, Found]
     _roster: Roster = field(repr=False)
 
@@ -86,6 +88,7 @@ async def close_out(
     transport: ReadTransport,
     batch_id: int,
     *,
+    accept_listing: bool = False,
     progress: Progress | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[CloseOut]:
@@ -111,6 +114,7 @@ async def close_out(
             filters=filters,
             progress=progress,
             stale_above=preflight.stale_above(account),
+            accept_short=accept_listing,
         )
         await beside(_prepare, roster)
         async for page in members(store, batch_id):
@@ -135,7 +139,9 @@ async def close_out(
                 plan, store, provider, order, account, protected=protected, me=me, login_pace=pace
             )
             await beside(_find_new, roster, batch)
-        yield CloseOut(batch, filters is not None, listed.users, await beside(_parts, roster), roster)
+        yield CloseOut(
+            batch, filters is not None, listed.users, listed.missing, await beside(_parts, roster), roster
+        )
 
 
 async def top_up(
@@ -161,7 +167,13 @@ async def top_up(
     if not found.parts[Part.CREATED].count:
         raise InputError(f"nobody came to account {batch.account!r} since batch {batch.id}; no top-up is needed")
     options = replace(
-        batch.options, listing=None, canary=0, hold_after_canary=False, emergency=False, sends_sha256=""
+        batch.options,
+        listing=None,
+        accepted={},
+        canary=0,
+        hold_after_canary=False,
+        emergency=False,
+        sends_sha256="",
     )
     order = Order(
         batch.account,
@@ -170,6 +182,7 @@ async def top_up(
         requester,
         options=options,
         emergency=emergency,
+        accepts=frozenset({Concern.LISTING} if found.missing else ()),
     )
     account = settings.account(batch.account)
     terms.check(replace(order, all_users=Filters()), account, protection.load(account, settings.base))

@@ -14,6 +14,7 @@ from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake import preflight, protection, terms
 from bulkreset.intake.beside import beside
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.listing import Progress, Sleep
 from bulkreset.intake.plan import Plan
 from bulkreset.intake.preflight import Survey
@@ -51,8 +52,9 @@ class Ordered:
 
     `sends` are the users whose password will be set, `calls` all calls with the ends of sessions among them,
     `estimate_s` how long they take at the account's limits. `daily_limit` is set where it will be reached, which
-    is `daily_limit_in_s` after the start. `undecided` counts who is on the roster only because the listing does
-    not say what a filter asks, `first` who was put before all others.
+    is `daily_limit_in_s` after the start. `missing` are users whom the provider counts and does not list.
+    `undecided` counts who is on the roster only because the listing does not say what a filter asks, `first` who
+    was put before all others.
     """
 
     id: int | None
@@ -70,6 +72,7 @@ class Ordered:
     daily_limit: int | None = None
     daily_limit_in_s: float | None = None
     listed: int | None = None
+    missing: int = 0
     undecided: int = 0
     first: int = 0
     canaries: int = 0
@@ -121,7 +124,7 @@ async def place(
         )
         first = await beside(_put_in_order, plan, order)
         policy = await _policy(provider, ways.pace, settings.passwords.wishes)
-        options = await beside(_options, plan, order)
+        options = await beside(_options, plan, order, found)
         new = NewBatch(
             account=order.account,
             label=ways.label,
@@ -186,13 +189,17 @@ def _put_in_order(plan: Plan, order: Order) -> int:
     return first
 
 
-def _options(plan: Plan, order: Order) -> Options:
+def _options(plan: Plan, order: Order, found: Survey) -> Options:
     """Complete the options by what the preflight found out: they are what is approved."""
+    accepted = {}
+    if found.listed is not None and found.listed.missing:
+        accepted[str(Concern.LISTING)] = found.listed.missing
     return replace(
         order.options,
         emergency=order.emergency,
         listing=None if order.all_users is None else order.all_users.as_dict(),
         sends_sha256=plan.sends_sha256(),
+        accepted=accepted,
     )
 
 
@@ -222,6 +229,7 @@ def _summary(
         daily_limit=daily,
         daily_limit_in_s=None if daily is None else round(daily * ways.spacing.interval_us / US, 1),
         listed=None if found.listed is None else found.listed.users,
+        missing=0 if found.listed is None else found.listed.missing,
         undecided=0 if found.listed is None or options.listing is None else found.listed.undecided,
         first=first,
         canaries=min(options.canary, sends),
@@ -267,8 +275,10 @@ async def _entries(
 
 
 def _check_refs(entries: Iterable[RosterEntry | PlannedEntry], provider: Provider) -> None:
-    for user_ref, display, resolved, *_ in entries:
-        if resolved and (fault := provider.check_ref(user_ref)) is not None:
+    for entry in entries:
+        user_ref, display, resolved, *rest = entry
+        called = resolved and not (rest and rest[0])
+        if called and (fault := provider.check_ref(user_ref)) is not None:
             raise InputError(f"user {display!r}: {fault}; correct the users file and try again")
 
 

@@ -78,6 +78,11 @@ class Plan:
         with disk_errors():
             self._db.execute(_SKIP_UNLISTED, (Skip.UNLISTED, message))
 
+    def skip_unreadable(self, message: str) -> None:
+        """Skip whose names in the listing hold what nobody could see, or are none that can be called."""
+        with disk_errors():
+            self._db.execute(_SKIP_UNREADABLE, (Skip.UNREADABLE, message))
+
     def skip_status(self, status: Status, why: Skip, message: str) -> None:
         """Skip whom the listing shows in this status."""
         self._skip_listed("status = ?", status, why, message)
@@ -243,6 +248,11 @@ _SKIP_UNLISTED: Final = """
     INSERT OR IGNORE INTO mark
     SELECT user_ref, ?, ? FROM person
     WHERE resolved AND NOT EXISTS (SELECT 1 FROM account_user WHERE account_user.user_id = person.user_ref)
+"""
+
+_SKIP_UNREADABLE: Final = """
+    INSERT OR IGNORE INTO mark
+    SELECT user_ref, ?, ? FROM person JOIN unreadable ON unreadable.user_id = person.user_ref WHERE resolved
 """
 
 # Who is still to be called: by an id for which no line has an address, and by an address for which none has an id.

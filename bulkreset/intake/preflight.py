@@ -15,6 +15,7 @@ from typing import Final
 from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, ProviderRefused
 from bulkreset.intake.beside import beside
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.listing import Progress, Sleep, list_account
 from bulkreset.intake.plan import Plan
 from bulkreset.intake.protection import Protected
@@ -77,7 +78,15 @@ async def survey(
                 filters=order.all_users,
                 progress=progress,
                 stale_above=stale_above(account),
+                accept_short=Concern.LISTING in order.accepts,
             )
+            if spared and not listed.users:  # an account has its owner at least, so this says nothing of anybody
+                roster.listed = False
+                listed = None
+                logger().warning(
+                    "the account lists nobody, not even its owner; users are not looked at before they are called",
+                    account=order.account,
+                )
     return Survey(me, listed, checked.failures, checked.warnings)
 
 
@@ -116,6 +125,7 @@ def _mark_known(
     protected: Protected | None,
     me: DirectoryUser | None,
 ) -> None:
+    plan.skip_unreadable("listed with an id or address that nobody can read safely; look at this user there")
     if protected is not None:
         plan.skip_protected(protected)
     if me is not None:

@@ -22,11 +22,15 @@ CHUNK: Final = 5_000
 
 
 class Counted(NamedTuple):
-    """How many users an account has, how many of them an order means, and how many only for want of knowledge."""
+    """How many users an account has, how many of them an order means, and how many only for want of knowledge.
+
+    `missing` are those that the provider itself counts and its listing does not show.
+    """
 
     users: int
     meant: int
     undecided: int
+    missing: int = 0
 
 
 class Roster:
@@ -74,6 +78,11 @@ class Roster:
         with disk_errors():
             self._listings += self.db.executemany(_TAKE_LISTED, starmap(_listed, users)).rowcount
         return self._listings
+
+    def note_unreadable(self, user_ids: Iterable[str]) -> None:
+        """Note listed users whose names cannot be trusted; `user_ids` are as they were taken up."""
+        with disk_errors():
+            self.db.executemany("INSERT OR IGNORE INTO unreadable VALUES (?)", ((each,) for each in user_ids))
 
     def end_listing(self) -> Counted:
         """Trust in the listing, which has come to its end; count its users, each id once, and who is meant."""
@@ -209,6 +218,7 @@ _TABLES: Final = """
         user_id TEXT, email TEXT, shown TEXT, role TEXT, status TEXT, bot INTEGER, created REAL, meant INTEGER,
         undecided INTEGER, PRIMARY KEY (user_id, email)
     ) WITHOUT ROWID;
+    CREATE TABLE unreadable (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE VIEW listed AS SELECT email, user_id FROM account_user WHERE email <> '';
     CREATE TABLE known (email TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID;
     CREATE TABLE person (user_ref TEXT, display TEXT, resolved INTEGER);

@@ -6,6 +6,7 @@ from typing import Final
 
 from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, InputError
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.filters import Filters
 from bulkreset.intake.protection import Protected
 from bulkreset.intake.users_file import UserLine
@@ -28,6 +29,7 @@ class Order:
     others. `skip_if_reset_since` leaves out whom another batch has reset since then, and `check_logins` asks for
     each user how they sign in, at the cost of a call each. Without `preflight` the account is not listed, and
     nobody is known to be an admin, an owner or away: for a provider only that refuses these calls by itself.
+    `accepts` is what the orderer has accepted beforehand.
     """
 
     account: str
@@ -42,6 +44,7 @@ class Order:
     check_logins: bool = False
     preflight: bool = True
     emergency: bool = False
+    accepts: frozenset[Concern] = frozenset()
 
 
 def check(order: Order, account: ZoomSettings | ZendeskSettings, protected: Protected | None) -> None:

@@ -207,7 +207,10 @@ class Provider(Protocol):
         """Log in and look for all that would refuse a reset, or the end of sessions too; sends no write."""
 
     def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
-        """List the account's users, a page at a time; a user may come twice where the listing began anew."""
+        """List the account's users, a page at a time, empty ones too; a user may come twice where it began anew.
+
+        Raises ListingFault where it leads back to a page before.
+        """
 
     async def headcount(self, pace: Pace) -> int:
         """Return how many users the account has by the provider's own count: what a listing is held against."""

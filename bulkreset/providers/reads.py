@@ -1,19 +1,28 @@
 """Reads outside of tasks: paid from the quota like writes, renewed once on a 401, repeated a few times."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from bulkreset.errors import ProviderRefused, ProviderUnavailable
+from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
+from bulkreset.logs import logger
 from bulkreset.providers.answers import Told, asked_wait, is_page
 from bulkreset.providers.base import Answer, Auth, Pace, sanitise
 from bulkreset.providers.http import NoAnswer, ReadTransport
 
-TRIES: Final = 8  # waits of 1, 2, 4 … 30 s between them: longer than any per-minute window
-LONGEST_BACKOFF: Final = timedelta(seconds=30)
+TRIES: Final = 8
+PATIENCE_S: Final = 60.0
+"""How long a read is tried that does not come back: as long as any per-minute window. Waits of 1, 2, 4 … s."""
+
+SILENT_S: Final = 5.0
+"""After so long a read that is still tried says so."""
+
+LONGEST_BACKOFF_S: Final = 30.0
+_SHORTEST_BACKOFF_S: Final = 0.5
 NETWORK_LOGIN: Final = 511  # Network Authentication Required (RFC 6585): a captive portal
-LONGEST_WAIT: Final = timedelta(minutes=5)  # a provider that asks for more is away, as far as a read goes
+LONGEST_WAIT_S: Final = 300.0  # in all; a provider that asks for more is away, as far as a read goes
 
 
 class WrongAddress(ProviderRefused):
@@ -45,18 +54,21 @@ class Reader:
     address: str = "check api_url"
     heed: Callable[[Answer], None] = lambda _: None
     answered: bool = False
+    monotonic: Callable[[], float] = time.monotonic
 
     async def get(self, url: str, pace: Pace) -> Answer:
         """Fetch one address; the answer's status is 2xx or a refusal that the caller understands.
 
-        Raises ProviderUnavailable after some tries or where the provider asks for a long wait,
+        Raises ProviderUnavailable after about a minute, or where the provider asks for a long wait,
         ProviderRefused where it does not accept the credentials, and WrongAddress where it is not the provider.
         """
         renewed = False
-        for attempt in range(TRIES):
+        tries = _Tries()
+        while True:
             await self.auth.prepare()
             await pace()
             generation = self.auth.generation
+            began = self.monotonic()
             try:
                 answer = await self.transport.get(url, {**self.extra_headers, **self.auth.headers()})
             except NoAnswer as error:
@@ -78,9 +90,8 @@ class Reader:
                     self.answered = True
                     return answer
                 fault, wait = foreign or self.words(answer), asked_wait(answer, self.clock())
-            if attempt < TRIES - 1:
-                await self._wait(attempt, wait)
-        raise ProviderUnavailable(f"{self._name} did not answer a read in {TRIES} tries: {fault}; try again later")
+            tries.count(self.monotonic() - began)
+            await self._wait(tries, fault, wait)
 
     def says(self, what: str, answer: Answer) -> str:
         """Word an error about an answer: the account, what was refused, and the provider's own text."""
@@ -110,15 +121,64 @@ class Reader:
     def _name(self) -> str:
         return f"account {self.account!r}: {self.provider}"
 
-    async def _wait(self, attempt: int, until: datetime | None) -> None:
-        """Wait as long as the provider asked, else twice as long as the last time."""
-        wait = min(timedelta(seconds=2**attempt), LONGEST_BACKOFF)
+    async def _wait(self, tries: "_Tries", fault: str, until: datetime | None) -> None:
+        """Wait as long as the provider asked, else twice as long as the last time. Raises ProviderUnavailable."""
         if until is not None:
-            wait = until - self.clock()
-            if wait > LONGEST_WAIT:
+            wait = max((until - self.clock()).total_seconds(), 0.0)
+            if tries.asked_s + wait > LONGEST_WAIT_S:
                 moment = f"{until:%Y-%m-%d %H:%M:%S} UTC"
-                raise ProviderUnavailable(f"{self._name} asks to wait until {moment}; run again then")
-        await self.sleep(max(wait.total_seconds(), 0.0))
+                raise ProviderUnavailable(f"{self._name} asks to wait until {moment}: {fault}; run again then")
+            tries.asked_s += wait
+        else:
+            wait = min(2.0 ** (tries.made - 1), LONGEST_BACKOFF_S, PATIENCE_S - tries.lost_s)
+            tries.lost_s += wait
+        if tries.made == TRIES or (until is None and wait < _SHORTEST_BACKOFF_S):
+            raise ProviderUnavailable(
+                f"{self._name} did not answer a read in {tries.made} tries: {fault}; try again later"
+            )
+        if tries.lost_s + tries.asked_s > SILENT_S:
+            logger().warning(
+                "read_retried", account=self.account, fault=fault, tries=tries.made, wait_s=round(wait, 1)
+            )
+        await self.sleep(wait)
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often one read was tried, what that has cost, and how long the provider has asked to wait."""
+
+    made: int = 0
+    lost_s: float = 0.0
+    asked_s: float = 0.0
+
+    def count(self, took_s: float) -> None:
+        self.made += 1
+        self.lost_s += took_s
+
+
+class Paging:
+    """The way through one listing, which must lead on and never back; `what` names the listing in errors."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._seen: set[str] = set()
+        self._pages = 0
+        self._users = 0
+
+    def page(self, users: int) -> None:
+        """Count a page and the users on it."""
+        self._pages += 1
+        self._users += users
+
+    def turn(self, *cursors: str | None) -> None:
+        """Take what leads to the next page. Raises ListingFault where any of it led to a page before."""
+        known = {cursor for cursor in cursors if cursor}
+        if not self._seen.isdisjoint(known):
+            raise ListingFault(
+                f"{self._what} does not move on: page {self._pages:,} leads back to one before it, after "
+                f"{self._users:,} users; try again later, and ask the provider's support if it stays so"
+            )
+        self._seen |= known
 
 
 def _for_now(status: int) -> bool:

@@ -15,7 +15,7 @@ from yarl import URL
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import moment, read_json, rows, table, text, whole
 from bulkreset.providers.base import DirectoryUser, Pace, Role, Status
-from bulkreset.providers.reads import Reader, WrongAddress
+from bulkreset.providers.reads import Paging, Reader, WrongAddress
 
 PAGE_SIZE: Final = 100
 NEEDS: Final = "an OAuth token needs the scopes `read write`: `write` alone reads nothing"
@@ -40,6 +40,8 @@ class ZendeskUsers:
     async def directory(self, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
         """List the account's users, 100 a page, by cursor: paging by number ends with a 400 after 10,000 users."""
         url = f"{self.api}/users.json?page%5Bsize%5D={PAGE_SIZE}"
+        paging = Paging(f"account {self.reader.account!r}: Zendesk's listing of users")
+        paging.turn(url)
         while True:
             answer = await self.reader.get(url, pace)
             body = table(read_json(answer.body))
@@ -48,15 +50,14 @@ class ZendeskUsers:
                 raise ProviderRefused(self.reader.says("does not list its users", answer))
             if not isinstance(users, list):
                 raise ProviderUnavailable(self.reader.says("broke off the listing of users; start again", answer))
-            if page := [user for row in rows(users) if (user := _user(row))]:
-                yield page
+            page = [user for row in rows(users) if (user := _user(row))]
+            paging.page(len(page))
+            yield page
+            meta = table(body.get("meta"))
             following = text(table(body.get("links")).get("next"))
-            if table(body.get("meta")).get("has_more") is not True or following is None:
+            if meta.get("has_more") is not True or following is None:
                 return
-            if following == url:
-                raise ProviderUnavailable(
-                    f"account {self.reader.account!r}: Zendesk's listing of users does not move on"
-                )
+            paging.turn(following, text(meta.get("after_cursor")))
             url = self._same_place(following)
 
     async def headcount(self, pace: Pace) -> int:

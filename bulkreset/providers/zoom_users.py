@@ -14,7 +14,7 @@ from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.model import Outcome
 from bulkreset.providers.answers import moment, plain, read_json, rows, table, text, whole
 from bulkreset.providers.base import Answer, DirectoryUser, Login, Pace, Role, Status
-from bulkreset.providers.reads import Reader, WrongAddress
+from bulkreset.providers.reads import Paging, Reader, WrongAddress
 from bulkreset.providers.zoom_answers import read_answer, rule_call
 
 PAGE_SIZE: Final = 300
@@ -124,15 +124,15 @@ class ZoomUsers:
 
     async def _list(self, status: Status, pace: Pace) -> AsyncIterator[list[DirectoryUser]]:
         page_token: str | None = None
+        paging = Paging(f"account {self.reader.account!r}: Zoom's listing of {status} users")
         answer = await self._first(status, PAGE_SIZE, pace)
         while True:
             page, next_token = self._page(answer, status, started=page_token is not None)
-            if page:
-                yield page
+            paging.page(len(page))
+            yield page
             if not next_token:
                 return
-            if next_token == page_token:
-                raise ProviderUnavailable(f"account {self.reader.account!r}: Zoom's listing does not move on")
+            paging.turn(next_token)
             page_token = next_token
             query = urlencode({"status": status, "page_size": PAGE_SIZE, "next_page_token": page_token})
             answer = await self.reader.get(f"{self.api}/users?{query}", pace)

@@ -32,7 +32,7 @@ OPTIONS = {
         *["--all-users", "--role", "--status", "--domain", "--group", "--created-before", "--last-login-after"],
         *["--include-admins", "--skip-if-reset-since", "--check-logins", "--first", "--canary"],
         *["--hold-after-canary", "--ramp", "--halt-at", "--revoke-sessions", "--escrow-to", "--escrow-days"],
-        *["--emergency", "--dry-run"],
+        *["--emergency", "--dry-run", "--accept-listing"],
     ],
     "batch list": ["--json"],
     "batch show": ["--json", "ID"],
@@ -42,7 +42,7 @@ OPTIONS = {
     "batch retry": ["--json", "ID", "--outcome"],
     "batch approve": ["--roster", "--json", "ID"],
     "batch trail": ["--json", "ID"],
-    "batch close": ["--top-up", "--json", "ID"],
+    "batch close": ["--top-up", "--accept-listing", "--json", "ID"],
     "escrow": ["list", "export", "open", "purge"],
     "run": ["--once", "--account", "--dry-run", "--json"],
     "report": ["--format", "table", "csv", "json", "--state", "--output", "ID"],
@@ -61,6 +61,7 @@ ORDERED_OPTIONS = {
     *{"include_admins", "emergency", "listing", "sends_sha256"},
 }
 PLACED = {
+    "missing",
     *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
     *{
         "sends",

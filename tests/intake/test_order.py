@@ -10,6 +10,7 @@ from databases import ask
 from fake_account import user
 
 from bulkreset.errors import ConfigError, InputError, ProviderRefused, ProviderUnavailable
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.filters import Filters, filters_for
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.plan import FIRST
@@ -21,6 +22,7 @@ from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers.base import DirectoryUser, Finding, Login, Role, Status
 from bulkreset.store import control
 from bulkreset.store.engine import system_clock
+from bulkreset.unsafe import UNSAFE
 
 ALL = Filters()
 
@@ -292,9 +294,9 @@ async def test_a_dry_run_does_all_but_write(desk, monkeypatch):
 
 async def test_a_dry_run_finds_what_the_order_would_fail_on(desk):
     """A reference that is none of the provider's is refused there too."""
-    desk.account([user("has blank", "a@x.org")])
-    with pytest.raises(InputError, match="has a blank"):
-        await desk.order(all_users=ALL, dry_run=True)
+    desk.account([user("1", "a@x.org")]).check_ref = lambda ref: None if ref == "1" else "is odd"
+    with pytest.raises(InputError, match="is odd"):
+        await desk.order("odd", all_users=None, dry_run=True)
 
 
 async def test_a_dry_run_says_what_the_order_says(desk):
@@ -481,3 +483,43 @@ async def test_words_that_show_as_others_are_refused(desk, word, letter):
             users=chunks([user_line("3", 1, "u")]),
         )
     assert query(desk, "SELECT count(*) FROM batch") == [(0,)]
+
+
+async def test_a_listing_that_is_short_of_the_count_can_be_accepted_on_record(desk):
+    """Refused with both numbers and the option; accepted, the difference is part of what is approved."""
+    desk.account(ORGANISATION, counts=[12])
+    with pytest.raises(
+        ProviderUnavailable, match=r"9 users and the provider counts 12, 3 more .* --accept-listing"
+    ):
+        await desk.order(all_users=ALL)
+    assert query(desk, "SELECT count(*) FROM batch") == [(0,)]
+    placed = await desk.order(all_users=ALL, accepts=frozenset({Concern.LISTING}))
+    assert placed.missing == 3
+    assert options(desk).accepted == {"listing": 3}
+    [(detail,)] = query(desk, "SELECT detail FROM event WHERE kind = 'created'")
+    assert json.loads(detail)["options"]["accepted"] == {"listing": 3}
+
+
+def test_options_of_batches_before_keep_their_hash():
+    """An approval is bound to it: what came later is left out where nothing was ordered of it."""
+    assert "accepted" not in json.loads(Options().as_json())
+    assert Options.from_json(Options(accepted={"again": 3}).as_json()).accepted == {"again": 3}
+
+
+@pytest.mark.parametrize("kind", ["zoom", "zendesk"])
+async def test_one_user_whom_nobody_can_read_stops_no_other(desk, kind):
+    """They are skipped and counted; the others are called."""
+    bad = "b\x00\x1b[31m\u202e\nforged@x.org  succeeded  ok"
+    desk.account([user("1", "a@x.org"), user("2", bad), user(bad, "c@x.org"), user("a b", "d@x.org")], kind=kind)
+    placed = await desk.order(all_users=ALL)
+    assert placed.skipped == {"unreadable": 3}
+    assert called(desk) == ["1"]
+    rows = query(desk, "SELECT user_ref, display FROM task")
+    assert not any(UNSAFE.search(name) for row in rows for name in row)
+
+
+async def test_a_listing_of_nobody_at_all_says_nothing_about_named_users(desk):
+    """An account has its owner at least; where Zoom lists nobody, it is as where it refuses to list."""
+    desk.account([])
+    placed = await desk.order("a@x.org", "b@x.org")
+    assert (placed.listed, placed.sends, placed.skipped) == (None, 2, {})

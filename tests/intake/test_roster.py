@@ -154,7 +154,7 @@ def test_a_listing_is_taken_once_for_each_user():
         assert roster.take_listing((user, True, False) for user in users) == 2
         again = [(DirectoryUser("7", "b@x"), True, True), (DirectoryUser("9", "c@x"), False, False)]
         assert roster.take_listing(again) == 4
-        assert roster.end_listing() == (3, 2, 1)
+        assert roster.end_listing() == (3, 2, 1, 0)
         roster.add_listed()
         roster.freeze(ids_required=True)
         assert [(row.user_ref, row.display) for rows in roster.rows() for row in rows] == [

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
+from bulkreset.errors import ConfigError, ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.limits.rates import MINUTE, Rate
 from bulkreset.model import Action, Outcome
 from bulkreset.providers.base import Answer, DirectoryUser, Remark, Role, Status
@@ -196,6 +196,24 @@ async def test_a_listing_that_turns_in_a_circle_ends(zendesk, account, pot, serv
     account.link = f"{server.url}/acme/api/v2/users.json?page%5Bsize%5D=100"
     with pytest.raises(ProviderUnavailable, match="does not move on"):
         [page async for page in zendesk.directory(pot)]
+
+
+@pytest.mark.parametrize("links", [True, False])
+async def test_a_listing_that_goes_round_ends(zendesk, account, pot, http_answer, server, links):
+    """A link or a cursor that comes again is an error, which says how far it came."""
+
+    def page(number):
+        name = "AB"[number % 2]
+        link = f"{server.url}/acme/api/v2/users.json?x={name if links else number}"
+        body = {"users": [account.users[0]], "meta": {"has_more": True}, "links": {"next": link}}
+        if not links:
+            body["meta"]["after_cursor"] = name
+        return http_answer("200 OK", json.dumps(body).encode())
+
+    account.faults = [page(number) for number in range(6)]
+    with pytest.raises(ListingFault, match=r"does not move on: page 3 leads back .* after 3 users"):
+        [each async for each in zendesk.directory(pot)]
+    assert pot.taken == 3
 
 
 async def test_the_listing_waits_out_a_limit(zendesk, account, pot, http_answer, clock):

@@ -6,9 +6,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from zoom_account import build
 
-from bulkreset.errors import ProviderRefused, ProviderUnavailable
+from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.model import Action
 from bulkreset.passwords.policy import STRONGEST
 from bulkreset.providers.base import DirectoryUser, Role, Status
@@ -169,12 +170,41 @@ async def test_a_policy_that_is_not_shown_is_the_strongest(zoom, account, pot, h
 
 
 async def test_an_outage_is_no_answer_about_the_policy(zoom, account, pot, http_answer, clock):
-    """A provider that is away is asked again, paid for each time, and then said to be away."""
+    """A provider that is away is asked again for a minute, paid for each time, and then said to be away."""
     account.faults = [http_answer("502 Bad Gateway")] * 8
     with pytest.raises(ProviderUnavailable, match="account 'zoom-test': Zoom did not answer"):
         await zoom.policy(pot)
-    assert pot.taken == 8
-    assert clock.slept == [1, 2, 4, 8, 16, 30, 30]
+    assert pot.taken == 7
+    assert [round(pause) for pause in clock.slept] == [1, 2, 4, 8, 16, 29]
+
+
+async def test_a_read_that_is_retried_says_so_after_five_seconds(zoom, account, pot, http_answer, clock):
+    """Which account, what fault, and how long it waits now; a short one says nothing."""
+    account.faults = [http_answer("502 Bad Gateway")] * 4
+    with capture_logs() as said:
+        await zoom.policy(pot)
+    assert [(each["account"], each["fault"], each["tries"], each["wait_s"]) for each in said] == [
+        ("zoom-test", "HTTP 502", 3, 4.0),
+        ("zoom-test", "HTTP 502", 4, 8.0),
+    ]
+    account.faults = [http_answer("502 Bad Gateway")] * 2
+    with capture_logs() as said:
+        await zoom.policy(pot)
+    assert said == []
+
+
+async def test_a_provider_that_hangs_is_given_up_within_about_a_minute(zoom, account, pot, http_answer, clock):
+    """What a try itself has cost counts: two that take half a minute are enough."""
+
+    def slow():
+        clock.advance(0)
+        return times.pop(0)
+
+    times = [0, 31, 31, 62, 62, 93, 93, 124]
+    zoom._reader.monotonic = slow
+    account.faults = [http_answer("502 Bad Gateway")] * 8
+    with pytest.raises(ProviderUnavailable, match="in 2 tries"):
+        await zoom.policy(pot)
 
 
 async def test_the_listing_follows_every_page_of_every_status(zoom, account, pot, server):
@@ -189,6 +219,7 @@ async def test_the_listing_follows_every_page_of_every_status(zoom, account, pot
         [DirectoryUser(USER["id"], "a@example.com", Role.MEMBER, Status.ACTIVE)],
         [DirectoryUser("second", None, Role.MEMBER, Status.ACTIVE)],
         [DirectoryUser("3", "a@example.com", Role.MEMBER, Status.ACTIVE)],
+        [],
         [DirectoryUser("new@example.com", "new@example.com", None, Status.PENDING)],
     ]
     assert pot.taken == 5
@@ -199,7 +230,7 @@ async def test_the_listing_waits_out_a_limit(zoom, account, pot, http_answer, cl
     """A 429 in the middle of a listing costs the time asked for and no user."""
     account.faults = [http_answer("429 Slow", b"{}", "application/json", "Retry-After: 7")]
     pages = [page async for page in zoom.directory(pot)]
-    assert len(pages) == 2
+    assert len(pages) == 3
     assert clock.slept == [7]
 
 
@@ -241,6 +272,18 @@ async def test_a_listing_that_turns_in_a_circle_ends(zoom, account, pot, http_an
     account.faults = [circle, circle]
     with pytest.raises(ProviderUnavailable, match="does not move on"):
         [page async for page in zoom.directory(pot)]
+
+
+async def test_a_listing_that_goes_round_ends(zoom, account, pot, http_answer):
+    """Tokens that come again after others are an error as well, which says how far it came."""
+
+    def page(token):
+        return http_answer("200 OK", json.dumps({"users": [USER], "next_page_token": token}).encode())
+
+    account.faults = [page("A"), page("B"), page("A"), page("B")]
+    with pytest.raises(ListingFault, match=r"active users does not move on: page 3 leads back .* after 3 users"):
+        [each async for each in zoom.directory(pot)]
+    assert pot.taken == 3
 
 
 async def test_a_listing_that_is_not_allowed_names_the_scope(zoom, account, pot, http_answer):
