@@ -84,7 +84,7 @@ async def survey(
                 roster.listed = False
                 listed = None
                 logger().warning(
-                    "the account lists nobody, not even its owner; users are not looked at before they are called",
+                    "nobody_listed",
                     account=order.account,
                 )
     return Survey(me, listed, checked.failures, checked.warnings)
