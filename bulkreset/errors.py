@@ -6,6 +6,7 @@
     │   └── InputError        … in a users file or an order
     ├── StoreError            the database cannot do it: say why, exit 1
     │   ├── SchemaBehind      … run `bulkreset db upgrade`
+    │   ├── DatabaseReplaced  … another file is in its place: stop
     │   └── RunnerActive      … another runner holds this file, exit 75
     ├── KeyMismatch           sealed passwords need another master key, exit 2
     └── ProviderError         the provider did not serve us outside of a task
@@ -45,6 +46,10 @@ class StoreError(BulkresetError):
 
 class SchemaBehind(StoreError):  # noqa: N818  (named for the state, as all leaves are)
     """The tables are older or newer than this program."""
+
+
+class DatabaseReplaced(StoreError):  # noqa: N818
+    """Another file is where the database file was; what is open leads to the one before."""
 
 
 class RunnerActive(StoreError):  # noqa: N818

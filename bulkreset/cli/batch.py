@@ -1,5 +1,6 @@
 """`bulkreset batch …`: order a reset, look at it, steer it."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +13,12 @@ from bulkreset.unsafe import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from bulkreset.config import Settings
     from bulkreset.store.batches import Batch
     from bulkreset.store.engine import Store
+    from bulkreset.store.stops import Outcome
 
     Seen = tuple[Batch, list[str], str | None]
     """A batch, who has approved it as it stands, and why its account is halted."""
@@ -64,20 +67,33 @@ def show(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> No
 
 @app.command()
 def pause(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
-    """Claim nothing more of a batch; a running worker obeys within one claim, about a second."""
-    _steer(context, "pause", batch_id, as_json=as_json)
+    """Stop a batch; returns when nothing more will leave, and says how many calls left meanwhile.
+
+    Exits with 4 where a worker that has claims of the batch does not confirm within 5 s.
+    """
+    _stop(context, "pause", batch_id, as_json=as_json)
 
 
 @app.command()
 def resume(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
     """Go on with a paused or halted batch, and lift the halt of its account."""
-    _steer(context, "resume", batch_id, as_json=as_json)
+    from bulkreset.store import batches
+
+    async def work(store: "Store") -> "Seen":
+        await batches.resume(store, batch_id, person())
+        return await _look(store, batch_id)
+
+    _show(_with_store(context, work), as_json=as_json)
 
 
 @app.command()
 def cancel(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
-    """End a batch: what was not sent is cancelled. Passwords already set stay as they are."""
-    _steer(context, "cancel", batch_id, as_json=as_json)
+    """End a batch: what was not sent is cancelled. Passwords already set stay as they are.
+
+    Returns when nothing more will leave, and says how many calls left meanwhile. Exits with 4 where a worker
+    that has claims of the batch does not confirm within 5 s.
+    """
+    _stop(context, "cancel", batch_id, as_json=as_json)
 
 
 @app.command()
@@ -205,16 +221,30 @@ def close(
     raise typer.Exit(closing.exit_code(found))
 
 
-def _steer(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) -> None:
+def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) -> None:
+    import json
+
+    from bulkreset.cli import stopping
+    from bulkreset.report.render import batch_full
     from bulkreset.store import batches
 
-    act = {"pause": batches.pause, "resume": batches.resume, "cancel": batches.cancel}[verb]
+    act = {"pause": batches.pause, "cancel": batches.cancel}[verb]
 
-    async def work(store: "Store") -> "Seen":
-        await act(store, batch_id, person())
-        return await _look(store, batch_id)
+    async def work(store: "Store") -> tuple["Seen", "Outcome", "datetime"]:
+        outcome, now = await stopping.settled(store, await act(store, batch_id, person()))
+        return await _look(store, batch_id), outcome, now
 
-    _show(_with_store(context, work), as_json=as_json)
+    seen, outcome, now = _with_store(context, work)
+    batch = seen[0]
+    if as_json:
+        shown = {**batch_full(batch), "stop": stopping.as_dict(outcome)}
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        _show(seen, as_json=False)
+        print(f"  {stopping.describe(outcome)}")
+    if outcome.silent:
+        print(f"bulkreset: {stopping.warning(batch.id, outcome, now)}", file=sys.stderr)
+        raise typer.Exit(4)
 
 
 def _with_store(context: typer.Context, work: Any) -> Any:

@@ -30,7 +30,8 @@ _JITTER_OF_WINDOW: Final = 0.01
 _SPREAD_OF_JITTER: Final = 0.6
 # No worker sends faster than this, so a limit above it needs no closer slots, and a roomier grace instead.
 _CLOSEST_US: Final = 50
-_GRACE_CEILING_US: Final = 5 * US
+GRACE_CEILING_US: Final = 5 * US
+"""No slot is good for longer, whatever the rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Spacing:
         spread_us = int(jitter_us * _SPREAD_OF_JITTER)
         # Rates below one call a window have all the slack that whole intervals give.
         slack_us = int(max(rate.calls, 1) * interval_us) - window_us
-        grace_us = min(slack_us - spread_us, _GRACE_CEILING_US)
+        grace_us = min(slack_us - spread_us, GRACE_CEILING_US)
         return cls(interval_us, grace_us, window_us, spread_us, rate.daily)
 
 

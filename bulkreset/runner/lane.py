@@ -27,6 +27,7 @@ from bulkreset.passwords.policy import Wishes
 from bulkreset.providers.base import Call, Provider
 from bulkreset.providers.http import Garbled, Unclear, Unreachable, WriteTransport
 from bulkreset.runner.decide import backoff
+from bulkreset.runner.departures import Departures
 from bulkreset.runner.handling import PROTECTED, Guard, Handling
 from bulkreset.runner.recorder import GATHER_S, Recorder
 from bulkreset.runner.watch import Watch
@@ -98,6 +99,7 @@ class Lane:
         self._handling = Handling(provider, context.guard)
         self._buffer: deque[tuple[Claim, float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._departures = Departures()
         self._room = asyncio.Semaphore(context.concurrency)
         self._stopping = asyncio.Event()
         self._filled = asyncio.Event()  # the buffer holds a claim
@@ -124,6 +126,27 @@ class Lane:
     def idle(self) -> bool:
         """Whether nothing is claimed, waiting or in flight."""
         return not self._claiming and not self._buffer and not self._in_flight
+
+    @property
+    def holds(self) -> frozenset[int]:
+        """The batches of which something is claimed here or on its way."""
+        return frozenset((*self._departures.in_flight, *(claim.batch_id for claim, _ in self._buffer)))
+
+    def departed(self, batch_id: int, since: datetime) -> int:
+        """Count the calls of a batch that left since a time by the database's clock."""
+        return self._departures.since(batch_id, (since - _EPOCH - self._offset).total_seconds())
+
+    def in_flight(self, batch_id: int) -> int:
+        """Count the calls of a batch that have left and have no answer yet."""
+        return self._departures.in_flight[batch_id]
+
+    def holds_unsent(self, batch_id: int) -> bool:
+        """Whether a claim of the batch waits for its slot here."""
+        return any(claim.batch_id == batch_id for claim, _ in self._buffer)
+
+    def drop(self, batch_id: int, why: str) -> None:
+        """Send nothing of a batch that has not left, what is being claimed just now included."""
+        self._drop(batch_id, why)
 
     async def run(self) -> None:
         """Work until `stop`; then release what was not sent and wait for what was."""
@@ -376,6 +399,7 @@ class Lane:
         started = monotonic()
         sent_at: datetime | None = self._at(started)
         self.sent += 1
+        self._departures.leave(claim.batch_id, started)
         try:
             answer = await self._context.transport.send(call, headers)
         except Unreachable as error:
@@ -388,6 +412,8 @@ class Lane:
             verdict = Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         else:
             verdict = self._handling.classify(claim, answer, self._at(monotonic()))
+        finally:
+            self._departures.land(claim.batch_id)
         ended = monotonic()
         latency_ms = round((ended - started) * 1000)
         stale = login != self._login  # refused already for an earlier call, and replaced since

@@ -5,12 +5,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import DatabaseReplaced, StoreError
 from bulkreset.logs import logger
 from bulkreset.store import results
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import Closing, Ledger
+from bulkreset.store.stops import Confirmation
 
 GATHER_S: Final = 0.1
 """How long results are gathered: a commit is a wait for the disk, and a later row costs nothing."""
@@ -25,8 +26,11 @@ _RETRY_CEILING_S: Final = 2.0
 class Recorder:
     """The one writer of results in a process. `put` never waits; `ready` says whether claiming may go on."""
 
-    def __init__(self, store: Store, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, store: Store, worker: str = "", *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._store = store
+        self._worker = worker
         self._sleep = sleep
         self._ledger = Ledger()
         self._enough = asyncio.Event()
@@ -56,6 +60,7 @@ class Recorder:
         pause: Pause | None = None,
         halt: Halt | None = None,
         batch_halt: tuple[int, str] | None = None,
+        confirmation: Confirmation | None = None,
     ) -> int:
         """Hand over what is to be written, findings without delay; return its number, to compare with `saved`."""
         self._put += 1
@@ -67,9 +72,11 @@ class Recorder:
             self._ledger.halts.append(halt)
         if batch_halt is not None:
             self._ledger.batch_halts.setdefault(*batch_halt)
+        if confirmation is not None:
+            self._ledger.confirmations.append(confirmation)
         self._saved.clear()
         self._some.set()
-        if pause or halt or batch_halt or len(self._ledger.closings) >= _ENOUGH:
+        if pause or halt or batch_halt or confirmation or len(self._ledger.closings) >= _ENOUGH:
             self._enough.set()
         return self._put
 
@@ -119,7 +126,9 @@ class Recorder:
         wait = 0.1
         while True:
             try:
-                await results.record(self._store, ledger)
+                await results.record(self._store, ledger, worker=self._worker)
+            except DatabaseReplaced:
+                raise  # there is no place any more where these belong
             except StoreError as error:
                 if not self._failing:
                     logger().error("results_waiting", reason=str(error), waiting=len(ledger.closings))

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from bulkreset.config import Settings
-from bulkreset.errors import ConfigError, KeyMismatch, StoreError
+from bulkreset.errors import ConfigError, DatabaseReplaced, KeyMismatch, StoreError
 from bulkreset.logs import logger
 from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
@@ -19,6 +19,7 @@ from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Context, Lane
 from bulkreset.runner.recorder import Recorder
+from bulkreset.runner.steering import Steering
 from bulkreset.store import batches, claims, control, due, keys, results, workers
 from bulkreset.store.engine import Store
 
@@ -73,7 +74,8 @@ class Worker:
         self._once = once
         self._accounts = frozenset(accounts)
         self._chores = chores
-        self._recorder = Recorder(store)
+        self._recorder = Recorder(store, name)
+        self._steering = Steering(store, self._recorder, lambda: self.lanes)
         self._keyring = Keyring(master)
         self._context = Context(
             store=store,
@@ -94,6 +96,7 @@ class Worker:
         self._unusable: set[str] = set()
         self._errands: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
+        self._steered: asyncio.Task[None] | None = None
         self._rescue_from = 0.0
         self._told_at = 0.0
         self._sent = 0  # by lanes that have ended
@@ -134,6 +137,7 @@ class Worker:
         await workers.arrive(self._store, self._context.worker)
         self._told_at = monotonic()
         self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
+        self._steered = asyncio.create_task(self._steering.run(), name="steering")
         try:
             await self._poll(first=True)
             polled_at = monotonic()
@@ -158,6 +162,7 @@ class Worker:
     async def _poll(self, *, first: bool = False) -> None:
         """Do the chores and give every account with an open batch its lane."""
         try:
+            self._store.prove_in_place()
             if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
                 await results.rescue(self._store)
             await self._run_errands()
@@ -169,7 +174,7 @@ class Worker:
             async with self._store.read() as conn:
                 work = await batches.open_work(conn)
         except StoreError as error:
-            if first:
+            if first or isinstance(error, DatabaseReplaced):
                 raise
             logger().error("database_away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
@@ -193,7 +198,7 @@ class Worker:
     @property
     def _essential(self) -> "list[asyncio.Task[None]]":
         """The tasks without which the run cannot go on."""
-        return [*self._loops.values(), *([self._recording] if self._recording else [])]
+        return [*self._loops.values(), *(task for task in (self._recording, self._steered) if task)]
 
     async def _run_errands(self) -> None:
         """See to the chores, but never let one that takes long hold up the rest."""
@@ -285,6 +290,9 @@ class Worker:
             self._errands.cancel()  # what it was writing is rolled back as a whole
             await asyncio.gather(self._errands, return_exceptions=True)
         await asyncio.gather(*self._loops.values(), return_exceptions=True)
+        if self._steered is not None:  # a stop of a batch is confirmed until the last answer is here
+            self._steered.cancel()
+            await asyncio.gather(self._steered, return_exceptions=True)
         self._recorder.stop()
         done, _ = await asyncio.wait([recording], timeout=_FLUSH_BOUND_S)
         if not done:

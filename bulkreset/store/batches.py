@@ -27,10 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.errors import InputError, StoreError, UsageError
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 from bulkreset.options import Options
-from bulkreset.store import audit, quotas, rosters, second
+from bulkreset.store import audit, quotas, rosters, second, stops
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
+from bulkreset.store.stops import Stop
 from bulkreset.store.tables import any_in_state, batch, is_maybe_changed, is_pending, open_elsewhere, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
@@ -222,17 +223,19 @@ async def get(store: Store, batch_id: int) -> Batch:
     return found[0]
 
 
-async def pause(store: Store, batch_id: int, actor: str) -> None:
-    """Stop claiming from an open batch; a running worker obeys at its next claim."""
-    await _steer(
-        store,
-        batch_id,
-        actor,
-        "paused",
-        {BatchState.OPEN},
-        state=BatchState.PAUSED,
-        state_reason=f"paused by {actor}",
-    )
+async def pause(store: Store, batch_id: int, actor: str) -> Stop:
+    """Stop an open batch: workers claim nothing more and drop what they have; see `stops.settled`."""
+    async with store.write() as conn:
+        return await _stop(
+            conn,
+            store,
+            batch_id,
+            actor,
+            "paused",
+            {BatchState.OPEN},
+            state=BatchState.PAUSED,
+            state_reason=f"paused by {actor}",
+        )
 
 
 async def resume(store: Store, batch_id: int, actor: str) -> None:
@@ -270,10 +273,10 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
             await quotas.lift(conn, found.account)
 
 
-async def cancel(store: Store, batch_id: int, actor: str) -> None:
+async def cancel(store: Store, batch_id: int, actor: str) -> Stop:
     """End a batch: nothing more is claimed, and what waits is cancelled. Calls in flight are still recorded."""
     async with store.write(LONG) as conn:
-        await change(
+        stop = await _stop(
             conn,
             store,
             batch_id,
@@ -284,6 +287,7 @@ async def cancel(store: Store, batch_id: int, actor: str) -> None:
             state_reason=f"cancelled by {actor}",
         )
         await _sweep(conn, await store.now(conn), [batch_id])
+        return stop
 
 
 async def retry(
@@ -402,11 +406,20 @@ async def open_work(conn: AsyncConnection) -> dict[str, frozenset[Action]]:
     return work
 
 
-async def _steer(
-    store: Store, batch_id: int, actor: str, kind: str, allowed: set[BatchState], **values: Any
-) -> None:
-    async with store.write() as conn:
-        await change(conn, store, batch_id, actor, kind, allowed, **values)
+async def _stop(
+    conn: AsyncConnection,
+    store: Store,
+    batch_id: int,
+    actor: str,
+    kind: str,
+    allowed: set[BatchState],
+    **values: Any,
+) -> Stop:
+    """Change a batch that workers may have claimed from, so that each of them must confirm it."""
+    await lock_batch(conn, batch_id)  # the time is read after the last claim, which this waits for
+    values |= {"stop_no": batch.c.stop_no + 1, "stopped_at": await store.now(conn)}
+    await change(conn, store, batch_id, actor, kind, allowed, **values)
+    return await stops.begun(conn, batch_id)
 
 
 async def change(

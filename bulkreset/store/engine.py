@@ -16,7 +16,7 @@ from sqlalchemy.sql import func
 
 from bulkreset.config import DatabaseSettings
 from bulkreset.errors import BulkresetError, SchemaBehind, StoreError
-from bulkreset.store import postgres, sqlite
+from bulkreset.store import filelock, postgres, sqlite
 from bulkreset.store.place import Place, PostgresPlace, SqlitePlace, place_of
 from bulkreset.store.tables import SCHEMA_REVISION
 
@@ -57,6 +57,7 @@ class Store:
         self.place = place
         self.sqlite = isinstance(place, SqlitePlace)
         self.exclusive = self.sqlite
+        self._inode = filelock.inode_of(place.path) if isinstance(place, SqlitePlace) else None
         self._clock = clock or (system_clock if self.sqlite else None)
         # SQLite has one writer at a time. Waiting here costs nothing; waiting inside SQLite is a sleep of up
         # to 100 ms, tried again and again.
@@ -94,6 +95,16 @@ class Store:
         """Write something that changes nothing. Raises StoreError where a runner could not record its claims."""
         async with self.write() as conn:
             await conn.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+    def prove_in_place(self) -> None:
+        """Raise DatabaseReplaced where another file has taken the place of the one that was opened."""
+        if isinstance(self.place, SqlitePlace):
+            filelock.prove_same(self.place.path, self._inode)
+
+    @property
+    def may_be_run(self) -> bool:
+        """Whether a runner may be at work here; at PostgreSQL one always may."""
+        return not isinstance(self.place, SqlitePlace) or filelock.is_locked(self.place.path)
 
     async def now(self, conn: AsyncConnection) -> datetime:
         """Return the database's clock, which every fact is dated by.
@@ -155,7 +166,7 @@ def engine_of(place: Place) -> AsyncEngine:
 def runner_lock(store: Store) -> Iterator[None]:
     """Hold the right to run: one runner a SQLite file, any number at PostgreSQL. Raises RunnerActive."""
     if isinstance(store.place, SqlitePlace):
-        with sqlite.file_lock(store.place.path):
+        with filelock.file_lock(store.place.path):
             yield
     else:
         yield

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.errors import RunnerActive, StoreError
 from bulkreset.store import sqlite
 from bulkreset.store.engine import engine_of, explained
+from bulkreset.store.filelock import file_lock
 from bulkreset.store.place import Place, SqlitePlace
 from bulkreset.store.tables import SCHEMA_REVISION, metadata, worker
 
@@ -39,7 +40,7 @@ async def upgrade(place: Place) -> tuple[str | None, str]:
                 sqlite.make_private(place.path)
             if place.path.stat().st_size:
                 try:
-                    held.enter_context(sqlite.file_lock(place.path))
+                    held.enter_context(file_lock(place.path))
                 except RunnerActive:
                     alone = False
         async with _connected(place, write=True) as conn:

@@ -13,11 +13,12 @@ from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
-from bulkreset.store import audit, quotas, second
+from bulkreset.store import audit, quotas, second, stops
 from bulkreset.store.engine import Store
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.rows import as_json, rows_in, rows_out
+from bulkreset.store.stops import Confirmation
 from bulkreset.store.tables import UtcDateTime, attempt, batch, escrow, is_running, state_is, task, time_text
 
 UNCLEAR_LIMIT: Final = 20
@@ -52,12 +53,13 @@ class Ledger:
     pauses: list[Pause] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
     batch_halts: dict[int, str] = field(default_factory=dict)
+    confirmations: list[Confirmation] = field(default_factory=list)  # of the worker that writes
 
     def __bool__(self) -> bool:
-        return bool(self.closings or self.pauses or self.halts or self.batch_halts)
+        return bool(self.closings or self.pauses or self.halts or self.batch_halts or self.confirmations)
 
 
-async def record(store: Store, ledger: Ledger) -> int:
+async def record(store: Store, ledger: Ledger, *, worker: str = "") -> int:
     """Write results, pauses and halts in one transaction; return how many tasks moved.
 
     Fewer than the ledger's closings moved where a lease had been lost or the same ledger is written again:
@@ -86,6 +88,7 @@ async def record(store: Store, ledger: Ledger) -> int:
             await second.release(
                 conn, [(c.result.claim.task_id, c.result.verdict.elsewhere) for c in ended], now=now
             )
+        await stops.confirm(conn, worker, now, ledger.confirmations)
         return moved
 
 

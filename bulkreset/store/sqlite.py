@@ -1,10 +1,6 @@
-"""SQLite: how the file is opened, how one runner holds it, and what its errors mean."""
+"""SQLite: how the file is opened, and what its errors mean."""
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +8,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bulkreset.errors import RunnerActive, SchemaBehind, StoreError
+from bulkreset.errors import DatabaseReplaced, SchemaBehind, StoreError
+from bulkreset.store.filelock import inode_of, prove_same
 
 # UPDATE … FROM and the JSON functions, which one-statement claims and records are made of.
 _OLDEST: Final = (3, 38, 0)
@@ -33,8 +30,15 @@ def sqlite_engine(path: Path) -> AsyncEngine:
         hide_parameters=True,
     )
 
+    inode = inode_of(path)
+
     @event.listens_for(engine.sync_engine, "connect")
     def connect(dbapi_connection: Any, _: Any) -> None:
+        try:  # connections that lead to two files would claim in one and record in the other
+            prove_same(path, inode)
+        except DatabaseReplaced:
+            dbapi_connection.close()
+            raise
         # SQLAlchemy alone decides when a transaction begins; the driver must not open one of its own.
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
@@ -70,29 +74,6 @@ def make_private(path: Path) -> None:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the database {path}: {error.strerror}; check the folder") from None
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold the file's runner lock; the system gives it back however the process ends.
-
-    Raises RunnerActive where another process holds it.
-    """
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"cannot open the lock file {lock_path}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunnerActive(
-                f"another runner is at work on {path}; it takes up new batches by itself: nothing to do"
-            ) from None
-        yield
-    finally:
-        os.close(lock)
 
 
 def explain(said: str, path: Path) -> str:

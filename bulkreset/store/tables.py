@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0004"
+SCHEMA_REVISION: Final = "0005"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -144,6 +144,8 @@ batch = Table(
     Column("wave_at", UtcDateTime),  # when work on that wave began or went on; NULL: at started_at
     Column("closed_at", UtcDateTime),  # when the roster was held against the account once more
     Column("wrapped_key", Text),  # the batch key under the master key; NULL once nothing is sealed any more
+    Column("stop_no", Integer, nullable=False, server_default="0"),  # how often somebody paused or cancelled it
+    Column("stopped_at", UtcDateTime),  # when somebody did so last
     _one_of("state", BatchState),
     Index("ix_batch_account_state", "account", "state"),
     sqlite_autoincrement=True,
@@ -356,6 +358,30 @@ worker = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+)
+
+# A worker has dropped what it had claimed of a stopped batch: nothing more of that stop's time leaves it.
+stop_confirmation = Table(
+    "stop_confirmation",
+    metadata,
+    Column("batch_id", _Id, ForeignKey("batch.id"), primary_key=True, autoincrement=False),
+    Column("worker", Text, primary_key=True),
+    Column("stop_no", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("departed", Integer, nullable=False),  # calls that left between the stop and this
+    Column("in_flight", Integer, nullable=False),  # calls that were on their way then
+)
+
+# What a worker's configuration says of an account: two that differ do not work on it side by side.
+worker_account = Table(
+    "worker_account",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("began_at", UtcDateTime),  # NULL while it has not been its turn to work on the account
+    Column("settings", Text, nullable=False),  # JSON: see bulkreset.store.agreement
 )
 
 ORDER_STATES: Final = ("draft", "ready", "accepted", "refused")

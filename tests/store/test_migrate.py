@@ -14,9 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from bulkreset.config import DatabaseSettings
 from bulkreset.errors import ConfigError, SchemaBehind, StoreError
 from bulkreset.store.engine import engine_of, open_store, runner_lock
+from bulkreset.store.filelock import file_lock
 from bulkreset.store.migrate import differences, scripts, upgrade
 from bulkreset.store.place import place_of
-from bulkreset.store.sqlite import file_lock
 from bulkreset.store.tables import SCHEMA_REVISION
 
 SQLITE = DatabaseSettings(url="sqlite:///t.db")
