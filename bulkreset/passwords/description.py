@@ -29,7 +29,7 @@ def describe(policy: Policy) -> Description:
     return Description(
         source=policy.source,
         length=f"{length} characters; the policy takes {bounds}",
-        classes=f"{_made(policy, shape, length)}; the policy asks for {_joined(_asked(policy)) or 'none of them'}",
+        classes=f"{_made(shape)}; the policy asks for {_joined(_asked(policy)) or 'none of them'}",
         runs=f"never more than {min(policy.max_run, LONGEST_RUN)} equal, consecutive or neighbouring in a row",
         style=_style(shape),
         shape=_shape(shape, length),
@@ -42,13 +42,11 @@ def _asked(policy: Policy) -> list[str]:
     return [*letters, *(["digits"] if policy.digit else []), *(["special characters"] if policy.special else [])]
 
 
-def _made(policy: Policy, shape: passphrase.Shape | None, length: int) -> str:
+def _made(shape: passphrase.Shape | None) -> str:
     if shape is not None:
         capital = ["a capital"] if shape.capital else []
         digits = [f"{shape.digits} digit{'s' * (shape.digits > 1)}"] if shape.digits else []
         return _joined([*capital, "small letters", *digits, f"{passphrase.SEPARATOR} as special character"])
-    if length < 4:
-        return _joined(_asked(policy))
     return "capitals, small letters, digits and special characters"
 
 

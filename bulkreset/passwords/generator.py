@@ -38,7 +38,7 @@ _DRAWS: Final = 100_000
 def generate(policy: Policy, rng: Rng, taboo: Sequence[str] = ()) -> Secret:
     """Make a password to this policy that holds none of `taboo`. Pure: the same bytes give the same password.
 
-    One of characters has all four classes where there is room for them, a passphrase those asked for. Neither
+    One of characters has all four classes, a passphrase those asked for; none is shorter than SHORTEST. Neither
     has a run longer than LONGEST_RUN or a word that everybody tries first. Raises ProviderRefused where the
     policy cannot be met.
     """
@@ -48,10 +48,9 @@ def generate(policy: Policy, rng: Rng, taboo: Sequence[str] = ()) -> Secret:
     if policy.style is Style.PASSPHRASE and (shape := shape_for(policy)) is not None:
         return _passphrase(policy, shape, rng, pieces)
     length = characters(policy)
-    classes = _CLASSES if length >= len(_CLASSES) else _required(policy)
     for _ in range(_DRAWS):
         drawn = rng(length).translate(_BY_BYTE)
-        if _has_all(classes, drawn) and not _is_weak(drawn, policy.max_run) and not _holds_one(pieces, drawn):
+        if _has_all(_CLASSES, drawn) and not _is_weak(drawn, policy.max_run) and not _holds_one(pieces, drawn):
             return Secret(drawn.decode("ascii"))
     raise _refused(policy, f"none of {_DRAWS:,} random ones does")
 
@@ -88,12 +87,6 @@ def _is_weak(drawn: bytes, max_run: int) -> bool:
     if max_run == 1 and not _PAIRS.isdisjoint(pairwise(drawn)):
         return True
     return not _TRIPLES.isdisjoint(zip(drawn, drawn[1:], drawn[2:], strict=False))
-
-
-def _required(policy: Policy) -> list[frozenset[int]]:
-    """Return the classes that a password too short for all four must have."""
-    letters = (_UPPER, _LOWER) if policy.upper_and_lower else (_UPPER | _LOWER,) if policy.letter else ()
-    return [*letters, *([_DIGITS] if policy.digit else []), *([_SPECIALS] if policy.special else [])]
 
 
 def _refused(policy: Policy, reason: str) -> ProviderRefused:

@@ -15,6 +15,9 @@ PREFERRED_LENGTH: Final = 24
 LONGEST: Final = 64
 """No password is made longer than this, and no policy known asks for it; bcrypt ignores all after 72 bytes."""
 
+SHORTEST: Final = 12
+"""No password is made shorter, whatever a provider's text says; so many random characters are about 71 bits."""
+
 SHORTEST_TABOO: Final = 3
 """Shorter pieces of a name are ignored: nearly every password holds one by chance."""
 
@@ -83,11 +86,10 @@ class Policy:
 
     def impossible(self) -> str | None:
         """Say why no password can be made to this policy, or return None."""
-        classes = self.digit + self.special + (2 if self.upper_and_lower else self.letter)
         if self.min_length > self.max_length:
             return f"it asks for at least {self.min_length} and at most {self.max_length} characters"
-        if self.max_length < max(1, classes):
-            return f"it asks for {classes} kinds of characters in at most {self.max_length}"
+        if self.max_length < SHORTEST:
+            return f"it allows at most {self.max_length} characters; none with fewer than {SHORTEST} are made"
         if self.min_length > LONGEST:
             return f"it asks for at least {self.min_length} characters; more than {LONGEST} are not made"
         if self.max_run < 1:

@@ -10,12 +10,11 @@ from installation import addresses, calls_reach
 
 from bulkreset.errors import KeyMismatch, ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
-from bulkreset.passwords.policy import STRONGEST, Policy, Style
+from bulkreset.passwords.policy import Policy, Style
+from bulkreset.providers.requirements import policy_from
 from bulkreset.runner.lane import Lane
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule
 from bulkreset.store import batches, claims, results
-
-IMPOSSIBLE = replace(STRONGEST, min_length=100, max_length=100)
 
 
 def order_by_sql(installation, account, *users):
@@ -199,14 +198,16 @@ async def test_wishes_outlive_a_policy_that_is_read_again(sandbox, installation)
     assert (await installation.batch(placed.id)).outcomes == {"ok": 20}
 
 
-async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_resume(sandbox, installation):
+@pytest.mark.parametrize("strict", [["must be at least 100 characters"], ["must be at most 11 characters"]])
+async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_resume(sandbox, installation, strict):
     """The halt says so; when the policy was put right, resume finishes the batch."""
-    strict = ["must be at least 100 characters"]
     tenant = sandbox.add({"name": "zendesk", "provider": "zendesk", "generate": {"count": 5}})
     installation.zendesk("zendesk", requests_per_minute=60_000)
     placed = await installation.order("zendesk", addresses(5, "zendesk"))
     tenant.change(replace(tenant.spec, policy=ZendeskPolicy(strict, 100)))
-    await installation.with_store(lambda store: batches.set_policy(store, "zendesk", IMPOSSIBLE.as_json()))
+    await installation.with_store(
+        lambda store: batches.set_policy(store, "zendesk", policy_from(strict).as_json())
+    )
     await installation.run()
     [(reason,)] = installation.query("SELECT halted_reason FROM quota")
     assert "no password can meet" in reason

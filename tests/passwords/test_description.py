@@ -86,7 +86,7 @@ def test_wishes_that_give_way_are_told(policy, wishes, unmet):
 policies = st.builds(
     Policy,
     min_length=st.integers(0, LONGEST),
-    max_length=st.integers(1, LONGEST * 2),
+    max_length=st.integers(8, LONGEST * 2),
     letter=st.booleans(),
     digit=st.booleans(),
     special=st.booleans(),

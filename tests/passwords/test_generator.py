@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from bulkreset.errors import ProviderRefused
 from bulkreset.passwords import generator
 from bulkreset.passwords.generator import ALPHABET, DIGITS, LOWER, SPECIALS, UPPER, generate
 from bulkreset.passwords.passphrase import SYLLABLES
-from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, STRONGEST, Policy, longest_run
+from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, SHORTEST, STRONGEST, Policy, longest_run
 from bulkreset.sandbox.policy import WEAK
 
 ZOOM = Policy(8, 31, letter=True, digit=True, special=False, upper_and_lower=True, max_run=3, source="zoom")
@@ -29,7 +30,7 @@ def chi_square(seen, kinds):
 
 @st.composite
 def possible_policies(draw):
-    max_length = draw(st.integers(4, 300))
+    max_length = draw(st.integers(SHORTEST, 300))
     return Policy(
         min_length=draw(st.integers(0, min(max_length, LONGEST))),
         max_length=max_length,
@@ -59,19 +60,18 @@ def test_every_password_is_stronger_than_its_policy(policy, seed):
     assert longest_run(generate(policy, seeded(seed)).reveal()) <= 2
 
 
-@given(st.integers(1, 31), st.integers(0, 2**32))
+@given(st.integers(SHORTEST, 31), st.integers(0, 2**32))
 def test_not_even_a_pair_where_none_is_allowed(length, seed):
     """The hardest rule about runs is kept too."""
     policy = Policy(length, length, letter=False, digit=False, special=False, upper_and_lower=False, max_run=1)
     assert longest_run(generate(policy, seeded(seed)).reveal()) == 1
 
 
-@pytest.mark.parametrize(("length", "both"), [(1, False), (2, True), (3, True)])
-def test_a_password_too_short_for_all_classes_has_those_asked_for(length, both):
-    """In three characters or fewer only what the account asks for is put."""
-    policy = Policy(1, length, letter=True, digit=length == 3, special=False, upper_and_lower=both, max_run=2)
-    for seed in range(50):
-        assert policy.violations(generate(policy, seeded(seed)).reveal()) == []
+@pytest.mark.parametrize("length", [1, 4, 11])
+def test_no_password_is_made_that_can_be_guessed(length):
+    """Where a policy has room for less than twelve characters the account is told, and nothing is sent."""
+    with pytest.raises(ProviderRefused, match=f"at most {length} characters; none with fewer than 12 are made"):
+        generate(replace(STRONGEST, min_length=1, max_length=length), seeded())
 
 
 def test_the_same_bytes_give_the_same_password():

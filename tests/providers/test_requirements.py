@@ -1,10 +1,13 @@
 """Zendesk's sentences about passwords."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.passwords.policy import LONGEST, STRONGEST
+from bulkreset.passwords.generator import generate
+from bulkreset.passwords.policy import LONGEST, SHORTEST, STRONGEST
 from bulkreset.providers.requirements import policy_from
 
 
@@ -55,6 +58,32 @@ def test_an_unknown_sentence_is_named():
 def test_a_contradiction_is_left_for_the_operator_to_see():
     """Rules that no password can meet make a policy that says so, not one that quietly drops a rule."""
     assert policy_from(["must be at least 30 characters", "must be at most 20 characters"]).impossible()
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 5, 7, 11])
+@pytest.mark.parametrize(
+    "words", ["must be at most {}", "must be fewer than {}+1", "must contain no more than {}"]
+)
+def test_no_text_makes_a_password_that_can_be_guessed(words, most):
+    """A text that forces less than twelve characters makes no password at all; twelve are made."""
+    said = words.replace("{}+1", str(most + 1)).format(most) + " characters"
+    assert f"at most {most} characters" in policy_from([said]).impossible()
+    assert policy_from(["must be at most 12 characters"]).impossible() is None
+
+
+SENTENCES = st.text() | st.builds(
+    "must be {} {} characters".format,
+    st.sampled_from(["at least", "at most", "fewer than", "no more than"]),
+    st.integers(0, 200),
+)
+
+
+@given(st.lists(SENTENCES, max_size=5))
+def test_whatever_is_said_a_password_is_long_or_not_made(sentences):
+    """The shortest password that any text leads to has twelve characters."""
+    policy = policy_from(sentences)
+    if policy.impossible() is None:
+        assert len(generate(policy, random.Random(0).randbytes).reveal()) >= SHORTEST
 
 
 @given(st.lists(st.text(), max_size=5))
