@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.utils import formatdate
 from urllib.parse import parse_qs
 
@@ -55,6 +56,27 @@ class Incoming:
     def parameters(self) -> dict[str, str]:
         """Return the query parameters, the last of each name."""
         return {name: values[-1] for name, values in parse_qs(self.query, keep_blank_values=True).items()}
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body, without its parameters, in lower case."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def urlencoded_form(self) -> dict[str, str]:
+        """Return the fields of a body that is a form, the last of each name; none of any other body."""
+        if self.content_type != "application/x-www-form-urlencoded":
+            return {}
+        return {name: values[-1] for name, values in parse_qs(self.body.decode("utf-8", "replace")).items()}
+
+    def multipart_form(self) -> dict[str, object]:
+        """Return the fields of a multipart body, the last of each name."""
+        head = f"Content-Type: {self.headers.get('Content-Type', '')}\r\n\r\n".encode("latin-1", "replace")
+        parts = message_from_bytes(head + self.body).walk()
+        return {
+            str(name): (part.get_payload(decode=True) or b"").decode("utf-8", "replace")  # type: ignore[union-attr]
+            for part in parts
+            if (name := part.get_param("name", header="content-disposition")) is not None
+        }
 
     def json_object(self) -> dict[str, object] | None:
         """Return the body as a JSON object, or None where it is none."""

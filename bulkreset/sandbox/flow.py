@@ -59,7 +59,7 @@ async def answer(site: Site, request: web.BaseRequest, parts: list[str], query: 
         if tenant.spec.latency_ms:
             await site.sleep(tenant.spec.latency_ms / 1000)
         call.status, call.code = reply.status, reply.code
-        headers = {**reply.headers, site.api.tracking_header: f"sandbox-{call.seq}"}
+        headers = dict(reply.headers) | dict.fromkeys(site.api.tracking_headers, f"sandbox-{call.seq}")
         return web.Response(status=reply.status, body=reply.body or None, headers=headers)
     except ConnectionError:  # the client left while its body was read
         return web.Response()

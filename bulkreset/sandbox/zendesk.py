@@ -1,8 +1,8 @@
 """Zendesk's API as far as a bulk reset can see it: users, requirements, sessions and the password itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from bulkreset.sandbox.directory import User, digest_of
 from bulkreset.sandbox.exchange import Incoming, Operation, Reply, Routes, iso_date, json_reply
@@ -26,7 +26,7 @@ _STAND_IN_ID = "1"
 class Zendesk:
     """One Zendesk account."""
 
-    tracking_header: Final = "x-zendesk-request-id"
+    tracking_headers: Final = ("x-request-id", "x-zendesk-request-id")
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
@@ -90,6 +90,8 @@ class Zendesk:
             ("GET", 6, *users, "password", "requirements"): _operation("requirements", self._list_requirements),
             ("DELETE", 5, *users, "sessions"): _operation("sessions", self._end_sessions, is_revocation=True),
             ("GET", 3, *users): _operation("list_users", self._list_users),
+            ("GET", 4, *users, "search"): _operation("search_users", self._find_users),
+            ("GET", 4, *users, "show_many"): _operation("show_many", self._show_many),
             ("GET", 4, *users, "count"): _operation("count_users", self._count_users),
             ("GET", 4, *users): _operation("get_user", self._show_user),
             ("GET", 5, "api", "v2", "oauth", "tokens", "current"): current,
@@ -150,7 +152,7 @@ class Zendesk:
         if _is_end_user(incoming.caller):
             return _FORBIDDEN
         query = incoming.parameters()
-        users = self._of_role(query)
+        users = self._of_role(incoming)
         page = cursor_page if "page[size]" in query or "page[after]" in query else offset_page
         answer = page(users, query, f"{incoming.origin}/api/v2/users.json")
         if isinstance(answer, str):
@@ -160,14 +162,31 @@ class Zendesk:
     def _count_users(self, incoming: Incoming) -> Reply:
         if _is_end_user(incoming.caller):
             return _FORBIDDEN
-        count = len(self._of_role(incoming.parameters()))
+        count = len(self._of_role(incoming))
         return json_reply(
             200, {"count": {"value": count, "refreshed_at": iso_date(self._tenant.clock.wall())}}, JSON
         )
 
-    def _of_role(self, query: Mapping[str, str]) -> Sequence[User]:
-        kinds = _KINDS_OF_ROLE.get(query.get("role", "")) or _KINDS_OF_ROLE[""]
-        return self._tenant.directory.of_kinds(*kinds)
+    def _find_users(self, incoming: Incoming) -> Reply:
+        """Answer a search by address, which is all of Zendesk's search that a reset could use."""
+        asked = incoming.parameters().get("query", "").removeprefix("email:").strip('"')
+        user = self._tenant.directory.by_email(asked)
+        return self._some(incoming, [] if user is None else [user])
+
+    def _show_many(self, incoming: Incoming) -> Reply:
+        ids = incoming.parameters().get("ids", "").split(",")
+        return self._some(incoming, [user for one in ids if (user := self._tenant.directory.by_id(one.strip()))])
+
+    def _some(self, incoming: Incoming, users: Sequence[User]) -> Reply:
+        if _is_end_user(incoming.caller):
+            return _FORBIDDEN
+        return json_reply(200, offset_page(users, {}, f"{incoming.origin}/api/v2/users.json"), JSON)
+
+    def _of_role(self, incoming: Incoming) -> Sequence[User]:
+        query = parse_qs(incoming.query)
+        roles = [*query.get("role", []), *query.get("role[]", [])]
+        kinds = [kind for role in roles for kind in _KINDS_OF_ROLE.get(role, ())]
+        return self._tenant.directory.of_kinds(*(kinds if roles else _KINDS_OF_ROLE[""]))
 
     def _show_user(self, incoming: Incoming) -> Reply:
         user = incoming.user

@@ -31,7 +31,7 @@ class UserPages:
 
     def page(self, query: Mapping[str, str]) -> dict[str, object] | str | None:
         """Return one page, the name of the parameter that is wrong, or None for a dead token."""
-        status = query.get("status", "active")
+        status, role = query.get("status", "active"), query.get("role_id", "")
         size_text, number_text = query.get("page_size", "30"), query.get("page_number", "1")
         if status not in _KINDS_OF_STATUS:
             return "status"
@@ -39,10 +39,10 @@ class UserPages:
             return "page_size"
         if not number_text.isdecimal() or int(number_text) < 1:
             return "page_number"
-        users, size = self._directory.of_kinds(*_KINDS_OF_STATUS[status]), int(size_text)
+        users, size = self._directory.of_kinds(*_of_role(_KINDS_OF_STATUS[status], role)), int(size_text)
         start: int | None = (int(number_text) - 1) * size
         if query.get("next_page_token"):
-            start = self._start(query["next_page_token"], status)
+            start = self._start(query["next_page_token"], status + role)
         if start is None:
             return None
         end = start + size
@@ -53,17 +53,17 @@ class UserPages:
             "page_number": start // size + 1,
             "page_size": size,
             "total_records": len(users),
-            "next_page_token": self._token(end, status) if end < len(users) else "",
+            "next_page_token": self._token(end, status + role) if end < len(users) else "",
             "users": [as_user(user) for user in users[start:end]],
         }
 
-    def _token(self, start: int, status: str) -> str:
-        return _sign(f"{start}.{int(self._clock.wall()) + TOKEN_TTL_S}", status)
+    def _token(self, start: int, listing: str) -> str:
+        return _sign(f"{start}.{int(self._clock.wall()) + TOKEN_TTL_S}", listing)
 
-    def _start(self, token: str, status: str) -> int | None:
+    def _start(self, token: str, listing: str) -> int | None:
         text = token.rpartition(".")[0]
         start, _, expires = text.partition(".")
-        if not hmac.compare_digest(_sign(text, status).encode(), token.encode()):
+        if not hmac.compare_digest(_sign(text, listing).encode(), token.encode()):
             return None
         return int(start) if self._clock.wall() < int(expires) else None
 
@@ -89,6 +89,10 @@ def as_user(user: User) -> dict[str, object]:
     return item if user.kind == "pending" else {"id": user.id, **item}
 
 
-def _sign(text: str, status: str) -> str:
-    mac = hmac.new(_KEY, f"{text}.{status}".encode(), sha256).digest()[:12]
+def _of_role(kinds: tuple[str, ...], role_id: str) -> tuple[str, ...]:
+    return kinds if not role_id else tuple(kind for kind in kinds if _ROLES.get(kind, "2") == role_id)
+
+
+def _sign(text: str, listing: str) -> str:
+    mac = hmac.new(_KEY, f"{text}.{listing}".encode(), sha256).digest()[:12]
     return f"{text}.{urlsafe_b64encode(mac).decode()}"

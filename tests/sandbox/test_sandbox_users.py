@@ -263,3 +263,34 @@ async def test_who_was_listed_is_counted(zoom, zendesk):
     await desk.call("GET", "/api/v2/users.json?page[size]=1")
     await desk.call("GET", "/api/v2/users.json?page=1")
     assert [user.listed for user in desk.tenant.users] == [2, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("query", "emails"),
+    [
+        ("role=agent", ["agent@example.com"]),
+        ("role[]=agent", ["agent@example.com"]),
+        ("role[]=agent&role[]=admin", ["agent@example.com", "boss@example.com"]),
+        ("role[]=nobody", []),
+    ],
+)
+async def test_zendesk_lists_the_roles_that_were_asked_for(zendesk, query, emails):
+    """Both forms of the filter are applied, to the listing and to the count alike."""
+    api = await zendesk()
+    listed = (await api.call("GET", f"/api/v2/users.json?{query}")).json["users"]
+    assert sorted(user["email"] for user in listed) == emails
+    assert (await api.call("GET", f"/api/v2/users/count.json?{query}")).json["count"]["value"] == len(emails)
+
+
+@pytest.mark.parametrize("path", ["search.json?query=ADA@example.com", "show_many.json?ids=101,9999"])
+async def test_zendesk_finds_single_users(zendesk, path):
+    """A search by address and a list of ids show whom the account has, and skip whom it has not."""
+    api = await zendesk()
+    answer = await api.call("GET", f"/api/v2/users/{path}")
+    assert [user["id"] for user in answer.json["users"]] == [101]
+
+
+async def test_both_names_of_a_request_are_on_every_zendesk_answer(zendesk):
+    """`x-request-id` is the one that a client keeps for support."""
+    answer = await (await zendesk()).call("GET", "/api/v2/users/me.json")
+    assert answer.headers["x-request-id"] == answer.headers["x-zendesk-request-id"] == "sandbox-1"

@@ -1,6 +1,7 @@
 import asyncio
 import json
 
+import aiohttp
 import pytest
 from sandbox_client import ask_token, basic, token
 
@@ -223,13 +224,14 @@ async def test_a_token_is_refused(zoom, who, form, status, error):
     assert answer.json["reason"]
 
 
-async def test_the_token_request_needs_basic_credentials_and_a_form(zoom):
-    """Without Basic credentials 401; with the parameters in the address 400, as people have met it."""
+async def test_the_token_request_needs_basic_credentials_and_no_json(zoom):
+    """Without Basic credentials 401; with a body that is no form 400."""
     api = await zoom()
     query = "?grant_type=account_credentials&account_id=sandbox-account-id"
     assert (await api.call("POST", "/oauth/token" + query)).status == 401
     who = basic("sandbox-client-id:sandbox-client-secret")
-    assert (await api.call("POST", "/oauth/token" + query, headers=who)).status == 400
+    asked = {"grant_type": "account_credentials", "account_id": "sandbox-account-id"}
+    assert (await api.call("POST", "/oauth/token", headers=who, json=asked)).status == 400
 
 
 async def test_a_token_expires(zoom, sandbox):
@@ -412,3 +414,48 @@ async def test_sessions_are_ended(zoom):
     assert (await api.call("DELETE", f"/v2/users/{USER}/token")).status == 204
     assert api.tenant.directory.by_id(USER).revoked == 1
     assert (await api.call("DELETE", "/v2/users/nobody/token")).json["code"] == 1001
+
+
+async def test_a_password_is_set_by_the_form_of_2021(zoom):
+    """Zoom's older documentation sends multipart/form-data, and it counts like JSON."""
+    api = await zoom()
+    form = aiohttp.MultipartWriter("form-data")
+    form.append(GOOD).set_content_disposition("form-data", name="password")
+    answer = await api.call("PUT", f"/v2/users/{USER}/password", data=form)
+    assert (answer.status, answer.body) == (204, b"")
+    assert api.tenant.directory.by_id(USER).applied == 1
+
+
+async def test_a_form_without_a_password_is_invalid(zoom):
+    """Another field is no password."""
+    api = await zoom()
+    form = aiohttp.MultipartWriter("form-data")
+    form.append("x").set_content_disposition("form-data", name="other")
+    assert (await api.call("PUT", f"/v2/users/{USER}/password", data=form)).json["code"] == 300
+
+
+async def test_a_token_is_issued_by_query_too(zoom):
+    """Zoom's own collection of requests names the grant in the query and sends no body."""
+    api = await zoom()
+    query = "grant_type=account_credentials&account_id=sandbox-account-id"
+    answer = await api.call(
+        "POST", f"/oauth/token?{query}", headers=basic("sandbox-client-id:sandbox-client-secret")
+    )
+    assert answer.status == 200
+    assert answer.json["access_token"]
+
+
+@pytest.mark.parametrize(
+    ("role", "emails"), [("1", ["admin@example.com"]), ("2", ["Ada@Example.com", "sso@example.com"])]
+)
+async def test_a_listing_by_role_shows_that_role_only(zoom, role, emails):
+    """`role_id` is applied on every page, and a page token is good for its own listing only."""
+    api = await zoom()
+    listed, query = [], f"role_id={role}&page_size=1"
+    while query:
+        page = (await api.call("GET", f"/v2/users?{query}")).json
+        listed += page["users"]
+        following = page["next_page_token"]
+        query = following and f"role_id={role}&page_size=1&next_page_token={following}"
+    assert [user["email"] for user in listed] == emails
+    assert {user["role_id"] for user in listed} == {role}
