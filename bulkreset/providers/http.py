@@ -31,6 +31,7 @@ from yarl import URL
 from bulkreset import __version__
 from bulkreset.config import is_loopback
 from bulkreset.errors import ConfigError, ProviderError
+from bulkreset.ownership import check_file
 from bulkreset.providers.base import Answer, Call
 from bulkreset.providers.wire import Fault, TolerantProtocol
 
@@ -241,7 +242,11 @@ def _lost(target: URL, error: Exception) -> Unclear:
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        check_file(ca_file)
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError):
         raise ConfigError(f"{ca_file}: cannot be read as a file of certificates (PEM); set http.ca_file") from None
+    context.keylog_filename = None  # type: ignore[assignment]  # whatever SSLKEYLOGFILE says
+    return context

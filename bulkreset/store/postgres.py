@@ -8,8 +8,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import ConfigError, StoreError
 from bulkreset.store.place import PostgresPlace
+from bulkreset.store.postgres_tls import tls_of
 
 _CONNECT_BOUND_S: Final = 10
 # A connection that nobody used for so long may have been cut by something in between, which a use would find out
@@ -20,7 +21,7 @@ _RECYCLE_S: Final = 300
 def postgres_engine(place: PostgresPlace) -> AsyncEngine:
     """Return an engine that holds no session state, so that a transaction pooler may stand in between.
 
-    Raises StoreError where the driver is not installed.
+    Raises StoreError where the driver is not installed, and ConfigError where the address cannot be used.
     """
     try:
         import asyncpg
@@ -29,12 +30,24 @@ def postgres_engine(place: PostgresPlace) -> AsyncEngine:
             "PostgreSQL needs the driver asyncpg; install it with `pip install 'bulkreset[postgres]'`"
         ) from None
 
+    ssl = tls_of(place.tls)
+
     async def connect(**_: Any) -> Any:
-        more: dict[str, Any] = {} if place.password is None else {"password": place.password.reveal()}
+        more: dict[str, Any] = (
+            {"ssl": ssl} if place.password is None else {"ssl": ssl, "password": place.password.reveal()}
+        )
         if place.pooled:
             more["statement_cache_size"] = 0
         # No server settings: a pooler refuses those that it does not know.
-        return await asyncpg.connect(place.dsn.reveal(), timeout=_CONNECT_BOUND_S, **more)
+        try:
+            return await asyncpg.connect(place.dsn.reveal(), timeout=_CONNECT_BOUND_S, **more)
+        except asyncpg.exceptions.ClientConfigurationError as error:
+            fault = _first_line(error)
+        except OSError:
+            raise  # a certificate that is refused is a ValueError as well
+        except ValueError:  # a number in the address or in PGPORT
+            fault = "a port is no number"
+        raise ConfigError(f"database.url, or the environment's PG…, cannot be used: {fault}")
 
     arguments: dict[str, Any] = {"async_creator_fn": connect}
     if place.pooled:

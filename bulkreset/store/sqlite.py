@@ -9,6 +9,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bulkreset.errors import DatabaseReplaced, SchemaBehind, StoreError
+from bulkreset.ownership import refuse_foreign
 from bulkreset.store.filelock import inode_of, prove_same
 
 # UPDATE … FROM and the JSON functions, which one-statement claims and records are made of.
@@ -61,10 +62,11 @@ def sqlite_engine(path: Path) -> AsyncEngine:
 def try_open(path: Path) -> None:
     """Open the file once, here: a path that is no file must not be met first in the driver's own thread.
 
-    Raises SchemaBehind where there is none, and sqlite3.Error.
+    Raises SchemaBehind where there is none, ConfigError where others may write it, and sqlite3.Error.
     """
     if not path.exists():
         raise SchemaBehind(f"there is no database at {path}; make it with `bulkreset db upgrade`")
+    refuse_foreign(path, path.stat())  # who writes it can order a reset
     sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True).close()
 
 
