@@ -1,6 +1,7 @@
 """Zoom's calls, policy, check and listing, over real HTTP against a scripted account."""
 
 import json
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -10,9 +11,10 @@ from structlog.testing import capture_logs
 from zoom_account import build
 
 from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
+from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action
 from bulkreset.passwords.policy import STRONGEST
-from bulkreset.providers.base import DirectoryUser, Role, Status
+from bulkreset.providers.base import Answer, DirectoryUser, Role, Status
 from bulkreset.providers.zoom import Zoom
 from bulkreset.secret import Secret
 
@@ -347,3 +349,24 @@ async def test_the_scope_to_end_sessions_is_asked_for_where_they_are_to_end(zoom
         (finding,) = [one for one in (await zoom.check(pot, revokes=revokes)).findings if one.topic == "scopes"]
         assert finding.ok is not revokes
         assert "user:delete:token:admin" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "limits"),
+    [
+        (429, ("QPS", "Medium", "20"), {"medium": 20}),
+        (429, ("qps", "light", "4"), {"light": 4}),
+        (429, ("Daily-limit", "Medium", "20"), {}),
+        (429, ("", "Medium", "20"), {}),
+        (429, ("QPS", "Medium", "0"), {}),
+        (429, ("QPS", "Medium", "many"), {}),
+        (204, ("QPS", "Medium", "20"), {}),
+    ],
+)
+def test_a_refusal_tells_the_limit_a_second(offline, status, told, limits):
+    """A 429 by the second names the limit of its label; what counts by the day, or is no refusal, says nothing."""
+    names = ("x-ratelimit-type", "x-ratelimit-category", "x-ratelimit-limit")
+    headers = dict(zip(names, told, strict=True))
+    offline.classify(Answer(status, headers, b"{}"), now=datetime(2026, 11, 22, tzinfo=UTC))
+    for label in ("light", "medium"):
+        assert offline.told_rate(label) == (Rate(limits[label], SECOND) if label in limits else None)
