@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, master_key, opened, person, possible_id, start
+from bulkreset.cli.context import Invocation, acting, master_key, opened, person, possible_id, start
 from bulkreset.cli.order import create
 from bulkreset.cli.output import console, show_table
 from bulkreset.cli.words import duration
@@ -80,7 +80,7 @@ def resume(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> 
     from bulkreset.store import batches
 
     async def work(store: "Store") -> "Seen":
-        await batches.resume(store, batch_id, person())
+        await batches.resume(store, batch_id, person(context.obj.settings()))
         return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
@@ -123,7 +123,7 @@ def retry(
             master = master_key(settings)
             return master.wrap(master.new_batch_key())
 
-        await batches.retry(store, batch_id, person(), outcomes=outcomes, fresh_key=fresh_key)
+        await batches.retry(store, batch_id, person(settings), outcomes=outcomes, fresh_key=fresh_key)
         return await _look(store, batch_id)
 
     invocation: Invocation = context.obj
@@ -144,8 +144,11 @@ def approve(
     """Let a draft go, as somebody else than who ordered it; bound to its roster and options as they are."""
     from bulkreset.store import control
 
+    invocation: Invocation = context.obj
+    who = acting(invocation.settings())
+
     async def work(store: "Store") -> "Seen":
-        missing = await control.approve(store, batch_id, person(), roster=roster)
+        missing = await control.approve(store, batch_id, who.name, roster=roster, login=who.login)
         if missing and not as_json:
             print(f"approved; {missing} more approval{'s are' if missing > 1 else ' is'} needed")
         return await _look(store, batch_id)
@@ -231,7 +234,7 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
     act = {"pause": batches.pause, "cancel": batches.cancel}[verb]
 
     async def work(store: "Store") -> tuple["Seen", "Outcome", "datetime"]:
-        outcome, now = await stopping.settled(store, await act(store, batch_id, person()))
+        outcome, now = await stopping.settled(store, await act(store, batch_id, person(context.obj.settings())))
         return await _look(store, batch_id), outcome, now
 
     seen, outcome, now = _with_store(context, work)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bulkreset.cli.context import master_key, opened, person, transport
+from bulkreset.cli.context import acting, master_key, opened, transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,7 @@ async def close(settings: "Settings", batch_id: int, *, top_up: bool, accept_lis
     from bulkreset.providers.http import ReadTransport
     from bulkreset.store import batches, control
 
+    who = acting(settings)
     async with (
         opened(settings) as store,
         transport(ReadTransport, settings) as way,
@@ -50,12 +51,14 @@ async def close(settings: "Settings", batch_id: int, *, top_up: bool, accept_lis
             )
         more = None
         if top_up and found.parts[Part.CREATED].count:
-            more = await closeout.top_up(store, settings, way, master_key(settings), found, person())
+            more = await closeout.top_up(
+                store, settings, way, master_key(settings), found, who.name, login=who.login
+            )
         if found.batch.state in ("done", "cancelled") and found.batch.closed_at is None:
             counts = {str(part): one.count for part, one in found.parts.items()}
             topped = {} if more is None else {"topped_up_by": more.id}
             short = {"missing_from_listing": found.missing} if found.missing else {}
-            await control.close(store, batch_id, person(), listed=found.listed, **short, **counts, **topped)
+            await control.close(store, batch_id, who.name, listed=found.listed, **short, **counts, **topped)
         return Closed(await batches.get(store, batch_id), found.listed, found.missing, found.parts, more)
 
 

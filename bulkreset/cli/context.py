@@ -5,10 +5,12 @@ import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 if TYPE_CHECKING:
+    from bulkreset.cli.identity import Person
     from bulkreset.config import Settings
     from bulkreset.passwords.vault import MasterKey
     from bulkreset.providers.http import ReadTransport, WriteTransport
@@ -116,19 +118,21 @@ def guard(settings: "Settings") -> "Guard":
     return covers
 
 
-def person() -> str:
-    """Return the name of the operating-system user; behind sudo, of the one who called it."""
-    import os
-    import pwd
+def acting(settings: "Settings") -> "Person":
+    """Return who gives this command, and from which login."""
+    return _acting(tuple(settings.approvals.service_accounts))
 
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER", "")
-    if not behind.isprintable():  # it stands in the trail, and on terminals
-        behind = ascii(behind)
-    return f"{behind} (as {name})" if behind and behind != name else name
+
+def person(settings: "Settings") -> str:
+    """Return the name of who gives this command, as it is recorded."""
+    return acting(settings).name
+
+
+@lru_cache(maxsize=1)  # what is ignored is said once
+def _acting(service_accounts: tuple[str, ...]) -> "Person":
+    from bulkreset.cli import identity
+
+    return identity.current(service_accounts)
 
 
 def log_level() -> Literal["debug", "info", "warning", "error"]:

@@ -127,7 +127,7 @@ async def _story(settings: "Settings", *, live: bool) -> None:
     master = master_key(settings)
     async with opened(settings) as store, transport(ReadTransport, settings) as way:
         for account, users in (("zoom", _roster(_ZOOM_USERS)), ("zendesk", _roster(_ZENDESK_USERS))):
-            order = Order(account, _INCIDENT, "a drill with stand-ins", person())
+            order = Order(account, _INCIDENT, "a drill with stand-ins", person(settings))
             placed = await place(store, settings, way, master, order, users=chunks(users), excluded=chunks(()))
             took = duration(placed.estimate_s)
             print(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True)

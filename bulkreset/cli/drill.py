@@ -98,7 +98,9 @@ class Drill:
     def command(self, *words: str, who: str = REQUESTER, codes: Sequence[int] = (0,)) -> Told:
         """Run one command to its end as this person, and show it with what it wrote."""
         self.say(f"{who}$ bulkreset {' '.join(words)}")
-        ended = subprocess.run(self._argv(words), env=self._env(who), capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            self._argv(words, who), env=self._env(), capture_output=True, text=True, check=False
+        )
         for line in (ended.stdout + ended.stderr).splitlines():
             self.say(f"  {line}")
         if ended.returncode not in codes:
@@ -266,7 +268,7 @@ class Drill:
         import json
 
         ended = subprocess.run(
-            self._argv([*words, "--json"]), env=self._env(REQUESTER), capture_output=True, text=True, check=False
+            self._argv([*words, "--json"]), env=self._env(), capture_output=True, text=True, check=False
         )
         if ended.returncode not in codes:
             raise DrillFailed(
@@ -322,7 +324,7 @@ class Drill:
     def _rows(self, number: int) -> Iterable[dict[str, str]]:
         ended = subprocess.run(
             self._argv(["report", str(number), "--format", "csv"]),
-            env=self._env(REQUESTER),
+            env=self._env(),
             capture_output=True,
             text=True,
             check=True,
@@ -332,7 +334,7 @@ class Drill:
     def _start_runner(self) -> "subprocess.Popen[bytes]":
         self.say("runner$ bulkreset run --once")
         with (self.folder / "run.log").open("ab") as log:
-            return subprocess.Popen(self._argv(["run", "--once"]), env=self._env("runner"), stdout=log, stderr=log)
+            return subprocess.Popen(self._argv(["run", "--once"]), env=self._env(), stdout=log, stderr=log)
 
     def _end(self, runner: "subprocess.Popen[bytes]") -> None:
         if runner.poll() is None:
@@ -353,12 +355,20 @@ class Drill:
     def _head(self, text: str) -> None:
         self.say(f"\n{text}\n")
 
-    def _argv(self, words: Iterable[str]) -> list[str]:
-        return [sys.executable, "-m", "bulkreset", "--config", str(self.folder / "config.toml"), *words]
+    def _argv(self, words: Iterable[str], who: str = REQUESTER) -> list[str]:
+        # On one machine with one account, this is how a second person comes into the story.
+        return [
+            sys.executable,
+            "-m",
+            "bulkreset.cli.players",
+            who,
+            "--config",
+            str(self.folder / "config.toml"),
+            *words,
+        ]
 
-    def _env(self, who: str) -> dict[str, str]:
-        # As sudo tells it: on one machine with one account, this is how a second person comes into the story.
-        return {**os.environ, "SUDO_USER": who, "BULKRESET_LOG_LEVEL": "warning"}
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, "BULKRESET_LOG_LEVEL": "warning"}
 
 
 def show(facts: Iterable[Fact], say: Callable[[str], None]) -> bool:

@@ -152,7 +152,7 @@ def purge(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
 
     async def work() -> int:
         async with opened(settings) as store:
-            return await escrows.purge(store, batch_id, person())
+            return await escrows.purge(store, batch_id, person(settings))
 
     gone = start(work())
     print(json.dumps({"batch": batch_id, "purged": gone}) if as_json else f"{gone:,} passwords deleted")
@@ -191,7 +191,7 @@ async def _export(settings: "Settings", batch_id: int, output: Path, *, force: b
                 )
             made = Exported(batch_id, rows, digest.hexdigest(), to.texts)
             await escrows.exported(
-                store, batch_id, person(), rows=rows, sha256=made.sha256, recipients=made.recipients
+                store, batch_id, person(settings), rows=rows, sha256=made.sha256, recipients=made.recipients
             )
         return made
 

@@ -64,7 +64,7 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
 
     async def work() -> list[int]:
         async with opened(settings) as store:
-            return await keys.rewrap(store, person(), master.rewrap)
+            return await keys.rewrap(store, person(settings), master.rewrap)
 
     changed = start(work())
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, master_key, opened, person, start, transport
+from bulkreset.cli.context import Invocation, acting, master_key, opened, start, transport
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -141,11 +141,12 @@ def create(
     if escrow_to:
         recipients(escrow_to)
     kind = settings.account(account).provider
+    who = acting(settings)
     order = Order(
         account,
         incident,
         reason,
-        person(),
+        who.name,
         moment("--not-before", not_before),
         all_users=filters_for(
             kind,
@@ -168,6 +169,7 @@ def create(
         skip_if_reset_since=moment("--skip-if-reset-since", skip_if_reset_since),
         check_logins=check_logins,
         emergency=emergency,
+        login=who.login,
         accepts=frozenset({Concern.LISTING} if accept_listing else ()),
     )
     placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run))

@@ -98,6 +98,12 @@ class RunnerSettings(_Table):
     concurrency: Annotated[int, Field(ge=1, le=5000)] = 500
 
 
+class ApprovalSettings(_Table):
+    """Whom SUDO_USER is believed of: beside root the service accounts whose shells people reach by sudo alone."""
+
+    service_accounts: list[str] = []
+
+
 class ProtectedFile(_Table):
     """Where the list of an account's protected users is kept: a users file, read anew at each use."""
 
@@ -203,6 +209,7 @@ class Settings(_Table):
     passwords: PasswordSettings
     http: HttpSettings = HttpSettings()
     runner: RunnerSettings = RunnerSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     accounts: dict[str, AccountSettings] = {}
 
     def account(self, name: str) -> ZoomSettings | ZendeskSettings:

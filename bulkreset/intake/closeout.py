@@ -152,6 +152,7 @@ async def top_up(
     found: CloseOut,
     requester: str,
     *,
+    login: str | None = None,
     excluded: Users | None = None,
     emergency: bool = False,
     accept: Accept | None = None,
@@ -182,6 +183,7 @@ async def top_up(
         requester,
         options=options,
         emergency=emergency,
+        login=login,
         accepts=frozenset({Concern.LISTING} if found.missing else ()),
     )
     account = settings.account(batch.account)

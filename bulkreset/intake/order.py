@@ -131,6 +131,7 @@ async def place(
             incident=order.incident.strip(),
             reason=order.reason.strip(),
             requested_by=order.requester,
+            login=order.login,
             not_before=order.not_before,
             roster_sha256=roster.sha256,
             total=roster.total,

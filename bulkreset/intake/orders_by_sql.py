@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
 from bulkreset.errors import InputError, KeyMismatch, ProviderRefused, ProviderUnavailable, StoreError, UsageError
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.logs import logger
@@ -133,7 +134,7 @@ class OrdersBySql:
 
 
 # What another system wrote is read as bytes: one value that is no text must not keep all requests from being read.
-_TOLD: Final = ("account", "incident", "reason", "requested_by", "not_before")
+_TOLD: Final = ("account", "incident", "reason", "requested_by", "not_before", "accept")
 
 
 def _text(value: bytes, what: str) -> str:
@@ -158,9 +159,19 @@ def _order(request: Row[*tuple[Any, ...]]) -> Order:
         account=told["account"],
         incident=told["incident"],
         reason=told["reason"],
-        requester=told["requested_by"].strip(),
+        # A name that the other system claims: nobody has logged in with it here.
+        requester=f"{claimed} (by SQL, request {request.id})" if (claimed := told["requested_by"].strip()) else "",
         not_before=not_before,
+        accepts=_accepted(told["accept"], request.id),
     )
+
+
+def _accepted(words: str, request_id: int) -> frozenset[Concern]:
+    try:
+        return frozenset(map(Concern, words.replace(",", " ").split()))
+    except ValueError:
+        known = " ".join(Concern)
+        raise InputError(f"request {request_id}: accept has a word that is none of: {known}; correct it") from None
 
 
 async def _mark(conn: AsyncConnection, request_id: int, **values: Any) -> None:

@@ -29,7 +29,7 @@ class Order:
     others. `skip_if_reset_since` leaves out whom another batch has reset since then, and `check_logins` asks for
     each user how they sign in, at the cost of a call each. Without `preflight` the account is not listed, and
     nobody is known to be an admin, an owner or away: for a provider only that refuses these calls by itself.
-    `accepts` is what the orderer has accepted beforehand.
+    `accepts` is what the orderer has accepted beforehand, `login` the login that they gave the order from.
     """
 
     account: str
@@ -45,6 +45,7 @@ class Order:
     preflight: bool = True
     emergency: bool = False
     accepts: frozenset[Concern] = frozenset()
+    login: str | None = None
 
 
 def check(order: Order, account: ZoomSettings | ZendeskSettings, protected: Protected | None) -> None:

@@ -58,6 +58,7 @@ class NewBatch:
     options: str = "{}"
     approvals_needed: int = 0
     revoke_label: str | None = None  # the quota of the second task of each user, where sessions are to end
+    login: str | None = None  # of who ordered it, where the system has one
     planned: bool = False  # whether the roster comes as `PlannedEntry`
 
 

@@ -1,6 +1,7 @@
 """What lets a batch go on, or end for good: approvals, the gate behind the canaries, the close."""
 
 import hashlib
+import re
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,12 +24,15 @@ _SHORTEST_HASH: Final = 8
 _WAITED_FOR: Final = timedelta(minutes=15)
 
 
-async def approve(store: Store, batch_id: int, approver: str, *, roster: str | None = None) -> int:
+async def approve(
+    store: Store, batch_id: int, approver: str, *, roster: str | None = None, login: str | None = None
+) -> int:
     """Let a draft go as far as this person is concerned; return how many approvals are still missing.
 
     The roster is hashed anew, and what was approved is bound to that hash and the options: an approval for
-    anything else never counts. `roster` is the hash, or the beginning of it, that the approver has looked at.
-    Raises UsageError where the batch is no draft, the approver ordered it, or the hashes differ.
+    anything else never counts. `roster` is the hash, or the beginning of it, that the approver has looked at;
+    `login` is where the approval comes from: equal ones are one person. Raises UsageError where the batch is no
+    draft, the approver ordered it, or the hashes differ.
     """
     async with store.write(LONG) as conn:
         await lock_batch(conn, batch_id)
@@ -39,16 +43,22 @@ async def approve(store: Store, batch_id: int, approver: str, *, roster: str | N
             raise UsageError(f"batch {batch_id} is {row.state}; only a draft can be approved")
         if same_person(approver, row.requested_by):
             raise UsageError(f"batch {batch_id} was ordered by {row.requested_by}; somebody else must approve it")
+        if login is not None and login == row.login:
+            raise UsageError(
+                f"batch {batch_id} was ordered by {row.requested_by} from the login that you use, {login}; "
+                "somebody else must approve it, from a login of their own"
+            )
         options = Options.from_json(row.options)
         await _check_roster(conn, row, options, roster)
-        if any(same_person(approver, other) for other in await _approvers(conn, row, options)):
-            raise UsageError(f"batch {batch_id} has the approval of {approver} already; another person is needed")
+        for other, from_login in await _approvers(conn, row, options):
+            if same_person(approver, other) or (login is not None and login == from_login):
+                raise UsageError(f"batch {batch_id} has the approval of {other} already; another person is needed")
         now = await store.now(conn)
-        bound = {"at": now, "roster_sha256": row.roster_sha256, "options_sha256": options.sha256}
+        bound = {"at": now, "roster_sha256": row.roster_sha256, "options_sha256": options.sha256, "login": login}
         known = and_(approval.c.batch_id == batch_id, approval.c.approver == approver)
         if (await conn.execute(update(approval).where(known).values(**bound))).rowcount == 0:
             await conn.execute(insert(approval).values(batch_id=batch_id, approver=approver, **bound))
-        hashes = {name: value for name, value in bound.items() if name != "at"}
+        hashes = {name: value for name, value in bound.items() if name != "at" and value is not None}
         await audit.append(conn, batch_id, at=now, actor=approver, kind="approved", **hashes)
         missing = int(row.approvals_needed) - len(await _approvers(conn, row, options))
         if missing <= 0:
@@ -62,7 +72,8 @@ async def approvals(store: Store, batch_id: int) -> list[str]:
     """Return who has approved a batch as it stands."""
     async with store.read() as conn:
         row = (await conn.execute(select(batch).where(batch.c.id == batch_id))).one_or_none()
-        return [] if row is None else await _approvers(conn, row, Options.from_json(row.options))
+        found = [] if row is None else await _approvers(conn, row, Options.from_json(row.options))
+    return [approver for approver, _ in found]
 
 
 def same_person(one: str, other: str) -> bool:
@@ -151,10 +162,10 @@ async def _check_roster(conn: AsyncConnection, row: Any, options: Options, roste
         )
 
 
-async def _approvers(conn: AsyncConnection, row: Any, options: Options) -> list[str]:
-    """Return those whose approval is for this roster and these options."""
+async def _approvers(conn: AsyncConnection, row: Any, options: Options) -> list[tuple[str, str | None]]:
+    """Return those whose approval is for this roster and these options, each with the login it came from."""
     rows = await conn.execute(
-        select(approval.c.approver)
+        select(approval.c.approver, approval.c.login)
         .where(
             approval.c.batch_id == row.id,
             approval.c.roster_sha256 == row.roster_sha256,
@@ -162,11 +173,15 @@ async def _approvers(conn: AsyncConnection, row: Any, options: Options) -> list[
         )
         .order_by(approval.c.at, approval.c.approver)
     )
-    return [one.approver for one in rows]
+    return [(one.approver, one.login) for one in rows]
+
+
+_BY_SQL: Final = re.compile(r" \(by SQL, request [0-9]+\)$")
 
 
 def _names(actor: str) -> tuple[str, ...]:
     """Return who acted, and as which user of the system where that is another one."""
+    actor = _BY_SQL.sub("", actor)
     person = actor.partition(" (as ")[0]
     _, found, user = actor.rpartition(" (as ")
     return tuple(name.strip().casefold() for name in ([person, user.removesuffix(")")] if found else [person]))

@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0005"
+SCHEMA_REVISION: Final = "0006"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -127,6 +127,7 @@ batch = Table(
     Column("incident", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("requested_by", Text, nullable=False),
+    Column("login", Text),  # that the order came from, where the system has one: equal ones are one person
     Column("created_at", UtcDateTime, nullable=False),
     Column("not_before", UtcDateTime),
     Column("state", Text, nullable=False),
@@ -318,6 +319,7 @@ approval = Table(
     metadata,
     Column("batch_id", _Id, ForeignKey("batch.id"), primary_key=True, autoincrement=False),
     Column("approver", Text, primary_key=True),
+    Column("login", Text),
     Column("at", UtcDateTime, nullable=False),
     Column("roster_sha256", Text, nullable=False),
     Column("options_sha256", Text, nullable=False),
@@ -399,6 +401,7 @@ batch_request = Table(
     Column("state", Text, nullable=False, server_default="draft"),
     Column("batch_id", _Id, ForeignKey("batch.id")),
     Column("message", Text),
+    Column("accept", Text),  # what is accepted with it: words of bulkreset.intake.concerns, with blanks between
     Column("taken_until", UtcDateTime),  # a worker is at it until then; another may try after
     _one_of("state", ORDER_STATES),
     Index("ix_batch_request_state", "state"),

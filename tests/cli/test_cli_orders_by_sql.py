@@ -38,7 +38,8 @@ class TestOrdersBySql:
         assert ended.code == 0, ended.err
         assert folder.query("SELECT state, batch_id, message FROM batch_request") == [("accepted", 1, None)]
         batch = folder.run("batch", "show", "1", "--json").json
-        assert (batch["requester"], batch["incident"], batch["reason"]) == ("playbook 7", "INC-7", "soar")
+        assert batch["requester"] == "playbook 7 (by SQL, request 1)"
+        assert (batch["incident"], batch["reason"]) == ("INC-7", "soar")
         assert (batch["total"], batch["duplicates"], batch["outcomes"]) == (2, 1, {"ok": 2})
         assert folder.create("zoom", users)["roster_sha256"] == batch["roster_sha256"]
 

@@ -65,7 +65,7 @@ async def test_a_ready_request_becomes_a_batch_and_says_which(installation):
     [(state, batch_id, message)] = installation.query("SELECT state, batch_id, message FROM batch_request")
     assert (state, message) == ("accepted", None)
     batch = await installation.batch(batch_id)
-    assert (batch.incident, batch.reason, batch.requested_by) == ("INC-7", "leak", "soar")
+    assert (batch.incident, batch.reason, batch.requested_by) == ("INC-7", "leak", "soar (by SQL, request 1)")
     assert (batch.total, batch.duplicates, batch.not_before) == (6, 1, None)
     assert await take_up(installation) == 0
 

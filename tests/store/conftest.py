@@ -64,7 +64,9 @@ async def store(tmp_path, hand, database_url):
 
 @pytest.fixture
 def order(store):
-    async def make(users, *, account="zoom", not_before=None, options=None, planned=None, **more):
+    async def make(
+        users, *, account="zoom", not_before=None, options=None, planned=None, requested_by="tester", **more
+    ):
         """Order a batch of these users, or of the planned entries that stand for them."""
         entries = sorted(planned or (RosterEntry(u, u) for u in users))
         users = [entry.user_ref for entry in entries]
@@ -74,7 +76,7 @@ def order(store):
             label="medium",
             incident="INC-1",
             reason="a test",
-            requested_by="tester",
+            requested_by=requested_by,
             not_before=not_before,
             roster_sha256=hashlib.sha256("".join(f"{u}\n" for u in users).encode()).hexdigest(),
             total=len(users),

@@ -117,3 +117,31 @@ async def test_the_trail_holds_what_was_approved(store, order):
     assert "opened" in events
     async with store.read() as conn:
         assert await audit.verify(conn, batch_id) is None
+
+
+async def test_equal_logins_are_one_person(store, order):
+    """Whatever names were set by hand: who logged in as the requester, or as another approver, is the same."""
+    batch_id = await order(["a"], approvals_needed=2, login="ada (uid 1000)")
+    with pytest.raises(UsageError, match=r"from the login that you use, ada \(uid 1000\)"):
+        await control.approve(store, batch_id, "somebody-else", login="ada (uid 1000)")
+    assert await control.approve(store, batch_id, "bob", login="bob (uid 1001)") == 1
+    with pytest.raises(UsageError, match="has the approval of bob"):
+        await control.approve(store, batch_id, "yet-another", login="bob (uid 1001)")
+    assert await control.approve(store, batch_id, "eve", login="eve (uid 1000)") == 0
+    async with store.read() as conn:
+        rows = (await conn.exec_driver_sql("SELECT approver, login FROM approval ORDER BY approver")).all()
+    assert [tuple(row) for row in rows] == [("bob", "bob (uid 1001)"), ("eve", "eve (uid 1000)")]
+
+
+async def test_no_login_is_no_persons(store, order):
+    """A service has none: two of those are told apart by their names alone."""
+    batch_id = await order(["a"], approvals_needed=1, login=None)
+    assert await control.approve(store, batch_id, "bob", login=None) == 0
+
+
+@pytest.mark.parametrize("who", ["ada", "Ada (as root)"])
+async def test_an_order_by_sql_is_not_approved_under_the_name_it_claims(store, order, who):
+    """The claimed name is that of the requester, with where it was claimed beside."""
+    batch_id = await order(["a"], approvals_needed=1, requested_by="ada (by SQL, request 12)")
+    with pytest.raises(UsageError, match="somebody else must approve"):
+        await control.approve(store, batch_id, who)

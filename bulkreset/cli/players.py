@@ -1,0 +1,30 @@
+"""Run one command as somebody of a drill: `python -m bulkreset.cli.players NAME …`, at mock servers only.
+
+A drill has a requester and an approver, and one person who plays both.
+"""
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bulkreset.cli import app, identity
+from bulkreset.config import ZendeskSettings, is_loopback, load
+from bulkreset.errors import UsageError
+
+
+def main() -> None:
+    """Play; refuse a configuration any of whose accounts is not on this machine."""
+    name, option, config = sys.argv[1:4]
+    if option != "--config":
+        raise SystemExit("usage: NAME --config FILE COMMAND …")
+    for account, settings in load(Path(config)).accounts.items():
+        address = settings.address if isinstance(settings, ZendeskSettings) else settings.api_url
+        if not is_loopback(urlsplit(address).hostname or ""):
+            raise UsageError(f"account {account!r} is no mock server: nobody is played there")
+    identity.surroundings = lambda: identity.Surroundings(1, name, None, None, {}, lambda _: None)
+    sys.argv = ["bulkreset", *sys.argv[2:]]
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
