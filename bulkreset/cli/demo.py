@@ -18,6 +18,7 @@ from bulkreset.cli.sandbox import account_table
 
 if TYPE_CHECKING:
     from bulkreset.cli.drill import Drill
+    from bulkreset.cli.notices import Notices
     from bulkreset.config import Settings
     from bulkreset.intake.users_file import UserLine
     from bulkreset.sandbox import TenantSpec
@@ -42,6 +43,7 @@ def demo(
     if drill:
         _play_drill()
         return
+    from bulkreset.cli.notices import Notices
     from bulkreset.config import load
     from bulkreset.logs import configure
     from bulkreset.passwords.keyfile import write_key_file
@@ -49,8 +51,8 @@ def demo(
     from bulkreset.store.migrate import upgrade
     from bulkreset.store.place import place_of
 
-    live = sys.stderr.isatty()
-    configure("error")
+    notices = Notices() if sys.stderr.isatty() else None
+    configure("error" if notices is None else "warning", notices)
     folder = Path(tempfile.mkdtemp(prefix="bulkreset-demo-"))
     specs = [_zoom(), _zendesk()]
     with _stand_ins(folder, specs, {"zoom": _zoom_faults(), "zendesk": _zendesk_faults()}) as url:
@@ -60,7 +62,7 @@ def demo(
         write_key_file(folder / "bulkreset.key")
         settings = load(folder / "config.toml")
         start(upgrade(place_of(settings.database, settings.base)))
-        start(_story(settings, live=live))
+        start(_story(settings, notices))
     config = folder / "config.toml"
     print(f"\nEverything is in {folder}. Look around, for example with:")
     print(f"  bulkreset --config {config} batch list")
@@ -118,7 +120,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-async def _story(settings: "Settings", *, live: bool) -> None:
+async def _story(settings: "Settings", notices: "Notices | None") -> None:
     from bulkreset.cli.run import work
     from bulkreset.cli.words import duration
     from bulkreset.intake.order import Order, chunks, place
@@ -132,7 +134,7 @@ async def _story(settings: "Settings", *, live: bool) -> None:
             took = duration(placed.estimate_s)
             print(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True)
     print("\nbulkreset run --once", flush=True)
-    _, result = await work(settings, once=True, accounts=[], live=live)
+    _, result = await work(settings, once=True, accounts=[], notices=notices)
     print(f"\n{result['sent']} calls in {result['elapsed_s']:.1f} s. What is not a plain success:\n", flush=True)
     await _show_rest(settings, [batch["id"] for batch in result["batches"]])
 

@@ -1,10 +1,10 @@
-"""The live view of a run: per batch its progress, rate, remaining time and outcomes."""
+"""The live view of a run: per batch its users, pace, end, failures, and what to do; the log's lines beneath."""
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final, Self
 
@@ -14,36 +14,68 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulkreset.cli.words import duration
+from bulkreset.cli.words import clock, duration
+from bulkreset.config import Settings
 from bulkreset.errors import StoreError
 from bulkreset.model import BatchState, Outcome, TaskState
+from bulkreset.report.failures import Failure, failures
+from bulkreset.report.needs import account_wait, need, next_steps
+from bulkreset.report.status import AccountStatus, BatchStatus, Status, status, users_done
 from bulkreset.runner.worker import Worker
-from bulkreset.store import batches
 from bulkreset.store.batches import Batch
 from bulkreset.store.engine import Store
+from bulkreset.unsafe import escaped
 
 _EVERY_S: Final = 0.5
 # Counting a large batch takes time; the view may use one part in twenty of it.
 _COUNTING_SHARE: Final = 20
-_RATE_OVER_S: Final = 10.0
 _GOOD: Final = {"ok", "confirmed"}
 _BAD: Final = {"forbidden", "unauthorized", "unexpected", "provider_error", "policy_rejected", "unreachable"}
+_LAST: Final = 100  # a halt counts the failures among so many users
+_BAR: Final = 30
+_SHORTEST: Final = 8  # a bar that still shows something
+_AROUND: Final = 8  # the blanks between the parts of a line, and its per cent
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a frame shows; all that it takes, so that it can be drawn without a run."""
+
+    status: Status
+    elapsed_s: float
+    failures: Mapping[int, Sequence[Failure]]
+    failed_lately: Mapping[int, tuple[int, int]]
+    notices: Sequence[str] = ()
+    away_since: datetime | None = None
+    unsaved: int = 0
+    stopping: bool = False
+    in_flight: int = 0
 
 
 class LiveView:
-    """Redraw the table on standard error until the run ends; `async with` it."""
+    """Redraw the view on standard error until the run ends; `async with` it."""
 
     def __init__(
-        self, store: Store, worker: Worker, accounts: Sequence[str], console: Console | None = None
+        self,
+        store: Store,
+        worker: Worker,
+        settings: Settings,
+        accounts: Sequence[str],
+        notices: Iterable[str] = (),
+        console: Console | None = None,
     ) -> None:
         self._store = store
         self._worker = worker
+        self._settings = settings
         self._accounts = accounts
-        self._console = console or Console(stderr=True)
+        self._notices = notices
+        self._console = console or Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._loop: asyncio.Task[None] | None = None
         self._known: set[int] = set()
-        self._done: dict[int, deque[tuple[float, int]]] = {}
+        self._began = monotonic()
+        self._away_since: datetime | None = None
+        self._last: Scene | None = None
 
     async def __aenter__(self) -> Self:
         self._live.start()
@@ -55,86 +87,207 @@ class LiveView:
         self._loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._loop
-        with contextlib.suppress(StoreError):
-            await self._draw()
+        await self._draw(final=True)
         self._live.stop()
 
     async def _run(self) -> None:
         while True:
             began = monotonic()
-            with contextlib.suppress(StoreError):  # a database that is away is the worker's to report
-                await self._draw()
+            await self._draw()
             await asyncio.sleep(max(_EVERY_S, (monotonic() - began) * _COUNTING_SHARE))
 
-    async def _draw(self) -> None:
-        shown = await batches.find(self._store, ids=self._known, accounts=self._accounts, unfinished=True)
-        self._known.update(batch.id for batch in shown)
-        self._live.update(self.picture(shown), refresh=True)
+    async def _draw(self, *, final: bool = False) -> None:
+        try:
+            self._last = await self._look()
+            self._away_since = None
+        except StoreError:
+            self._away_since = self._away_since or datetime.now(UTC)
+        if self._last is not None:
+            size = self._console.size
+            self._live.update(frame(self._scene(self._last), size.width, size.height, final=final), refresh=True)
 
-    def picture(self, shown: Sequence[Batch]) -> Group | Text:
-        """Compose the view from batches as they stand."""
-        if not shown:
-            return Text("waiting for a batch; order one with `bulkreset batch create`", style="dim")
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for name in ("batch", "account", "progress", "", "done", "rate", "left", "outcomes"):
-            table.add_column(name, no_wrap=name != "outcomes")
-        for batch in shown:
-            final = batch.tasks - batch.left
-            rate = self._rate(batch.id, final)
-            table.add_row(
-                str(batch.id),
-                batch.account,
-                ProgressBar(total=max(batch.tasks, 1), completed=final, width=20),
-                f"{100 * final // max(batch.tasks, 1)} %",
-                f"{final:,}/{batch.tasks:,}",
-                f"{rate:.1f}/s" if rate else "",
-                self._remaining(batch, rate),
-                _outcomes(batch),
+    async def _look(self) -> Scene:
+        found = await status(self._store, self._settings.accounts, also=sorted(self._known))
+        shown = tuple(one for one in found.batches if not self._accounts or one.batch.account in self._accounts)
+        self._known.update(one.batch.id for one in shown)
+        async with self._store.read() as conn:
+            wrong = {one.batch.id: await failures(conn, one.batch) for one in shown}
+        found = Status(found.now, found.accounts, shown, found.workers)
+        return Scene(found, 0.0, wrong, {})
+
+    def _scene(self, last: Scene) -> Scene:
+        """Add to what the database said what only this process knows."""
+        lately: dict[int, tuple[int, int]] = {}
+        for one in last.status.batches:
+            counts = [lane.failed_lately(one.batch.id) for lane in self._worker.lanes]
+            lately[one.batch.id] = max(counts, default=(0, 0))
+        return Scene(
+            last.status,
+            monotonic() - self._began,
+            last.failures,
+            lately,
+            list(self._notices),
+            self._away_since,
+            self._worker.unsaved,
+            self._worker.stopping,
+            sum(lane.under_way for lane in self._worker.lanes),
+        )
+
+
+def frame(scene: Scene, width: int, height: int, *, final: bool = False) -> Group:
+    """Compose the view: no line wider and, but for the last frame, no more lines than the terminal has."""
+    head = _head(scene, final=final)
+    accounts = [line for one in _at_work(scene) for line in _account(one, width)]
+    foot = [Text(line, style="yellow") for line in scene.notices] + ([] if final else [_hint(scene)])
+    parts = [_batch(one, scene, width) for one in _in_order(scene)]
+    if not parts:
+        parts = [[Text("waiting for a batch; order one with `bulkreset batch create`", style="dim")]]
+    room = height - 1 - len(head) - len(accounts) - len(foot)
+    shown: list[Text | Table] = []
+    for number, part in enumerate(parts):
+        left = len(parts) - number
+        if not final and number and len(shown) + len(part) + (left > 1) > room:
+            shown.append(Text(f"… and {left} more: `bulkreset status`", style="dim"))
+            break
+        shown += part
+    return Group(*(_fitted(line, width) for line in [*head, *accounts, *shown, *foot]))
+
+
+def _head(scene: Scene, *, final: bool) -> list[Text]:
+    now = scene.status.now
+    text = Text(f"{'ran' if final else 'running'} {duration(scene.elapsed_s)}", style="bold")
+    text.append(f" · {now:%H:%M:%S} UTC", style="dim")
+    lines = [text]
+    if scene.away_since is not None:
+        kept = f"{scene.unsaved:,} result{'s' * (scene.unsaved != 1)} kept"
+        lines.append(
+            Text(f"database away since {scene.away_since:%H:%M:%S} UTC, {kept}, retrying", style="bold yellow")
+        )
+    return lines
+
+
+def _at_work(scene: Scene) -> list[AccountStatus]:
+    named = {one.batch.account for one in scene.status.batches}
+    return [one for one in scene.status.accounts if one.account in named and one.limit is not None]
+
+
+def _account(one: AccountStatus, width: int) -> list[Text]:
+    assert one.limit is not None
+    rate = one.limit.measured(one.last_minute_per_s)
+    over = f" over {one.seen_s:.0f} s" if one.seen_s < 60 else " in the last minute"
+    forms = (
+        (f"{one.account} {one.label}  ", f"{over} · our limit {one.limit.as_share(one.share)}"),
+        (f"{one.account} {one.label}  ", f" · our limit {one.limit.as_share(one.share)}"),
+        (f"{one.account} {one.label}  ", f" · our limit {one.limit}"),
+    )
+    before, behind = next((form for form in forms if len("".join(form)) + len(rate) <= width), forms[-1])
+    text = Text(before)
+    text.append(rate, style="bold")
+    text.append(behind, style="dim")
+    wait = account_wait(one)
+    if wait is None:
+        return [text]
+    return [text, Text(f"  {escaped(wait)}", style="bold red" if one.halted_reason else "yellow")]
+
+
+def _in_order(scene: Scene) -> list[BatchStatus]:
+    """Put what is worked on first."""
+    return sorted(scene.status.batches, key=lambda one: (not one.batch.left, one.batch.id))
+
+
+def _batch(one: BatchStatus, scene: Scene, width: int) -> list[Text | Table]:
+    batch, done = one.batch, users_done(one.batch)
+    title = Text(f"batch {batch.id} {batch.account}", style="bold")
+    said = Text(f"{done:,} of {batch.total:,} users · {_end(one, scene.status.now)}")
+    lines: list[Text | Table]
+    if (room := width - title.cell_len - said.cell_len - _AROUND) >= _SHORTEST:
+        lines = [_row(title, *_bar(done, batch.total, min(room, _BAR)), said)]
+    else:
+        lines = [title, _row(Text(" "), *_bar(done, batch.total, _SHORTEST), said)]
+        if width - said.cell_len - _AROUND < _SHORTEST + 2:
+            lines[1] = Text("  ").append_text(said)
+    lines += [Text("  ").append_text(text) for text in [_outcomes(batch)] if text]
+    for failure in scene.failures.get(batch.id, ()):
+        if failure.message and failure.outcome not in _GOOD:
+            lines.append(
+                Text(f"  {failure.users:,} {failure.outcome}, such as: {escaped(failure.message)}", style="dim")
             )
-        return Group(table, *self._notes())
+    failed, of = scene.failed_lately.get(batch.id, (0, 0))
+    if failed and batch.left:
+        most = int(batch.options.halt_at * _LAST)
+        lines.append(
+            Text(f"  {failed} of the last {of} users failed; more than {most} of {_LAST} halt it", style="yellow")
+        )
+    if (waits_for := need(one, scene.status)) is not None:
+        lines.append(Text(f"  → {escaped(waits_for)}", style="yellow"))
+    return lines
 
-    def _rate(self, batch_id: int, final: int) -> float:
-        points = self._done.setdefault(batch_id, deque())
-        points.append((monotonic(), final))
-        while points[-1][0] - points[0][0] > _RATE_OVER_S:
-            points.popleft()
-        took = points[-1][0] - points[0][0]
-        return (points[-1][1] - points[0][1]) / took if took > 0 else 0.0
 
-    def _remaining(self, batch: Batch, rate: float) -> str:
-        if batch.state is not BatchState.OPEN:
-            return str(batch.state)
-        if batch.left == 0:
-            return "done"
-        if batch.not_before is not None and batch.not_before > datetime.now(UTC):
-            return f"from {batch.not_before:%m-%d %H:%M} UTC"
-        # Users at their daily number of changes come due tomorrow; the rate says nothing about them.
-        soon = batch.left - batch.outcomes.get(Outcome.TOO_MANY_CHANGES, 0)
-        if soon <= 0:
-            return "due later"
-        return duration(soon / rate) if rate else "…"
+def _bar(done: int, total: int, width: int) -> tuple[ProgressBar, Text]:
+    total = max(total, 1)
+    bar = ProgressBar(
+        total=total,
+        completed=done,
+        width=width,
+        style="bright_black",
+        complete_style="cyan",
+        finished_style="green",
+    )
+    return bar, Text(f"{100 * done // total:>3} %")
 
-    def _notes(self) -> list[Text]:
-        notes = []
-        for lane in self._worker.lanes:
-            if lane.halted:
-                notes.append(Text(f"{lane.quota.account} is halted: {lane.halted}", style="bold red"))
-            elif lane.paused_until is not None:
-                notes.append(
-                    Text(f"{lane.quota.account} is paused until {lane.paused_until:%H:%M:%S} UTC", style="yellow")
-                )
-        return notes
+
+def _row(*cells: Text | ProgressBar) -> Table:
+    line = Table.grid(padding=(0, 1, 0, 0))
+    for _ in cells:
+        line.add_column(no_wrap=True)
+    line.add_row(*cells)
+    return line
+
+
+def _end(one: BatchStatus, now: datetime) -> str:
+    batch = one.batch
+    if batch.state is not BatchState.OPEN:
+        return str(batch.state)
+    if batch.left == 0:
+        return "done"
+    if batch.left <= batch.outcomes.get(Outcome.TOO_MANY_CHANGES, 0):
+        return "the rest is due later"  # users at their daily number of changes
+    if one.eta_s is None:
+        return "waiting"
+    return f"done {clock(now + timedelta(seconds=one.eta_s), now)} UTC"
 
 
 def _outcomes(batch: Batch) -> Text:
     text = Text()
-    if ended := batch.sessions[TaskState.SUCCEEDED]:
-        text.append(f"{ended:,} sessions ended", style="green")
-    for name, n in batch.outcomes.items():
-        if name == Outcome.RELEASED:  # given back unused, and on its way again
-            continue
+
+    def add(words: str, style: str) -> None:
         if text:
             text.append(" · ", style="dim")
-        style = "green" if name in _GOOD else "red" if name in _BAD else "yellow"
-        text.append(f"{n:,} {name}", style=style)
+        text.append(words, style=style)
+
+    for name, n in batch.outcomes.items():
+        if name != Outcome.RELEASED:  # not sent, and queued again
+            add(f"{n:,} {name}", "green" if name in _GOOD else "red" if name in _BAD else "yellow")
+    if ended := batch.sessions[TaskState.SUCCEEDED]:
+        add(f"{ended:,} signed out", "green")
     return text
+
+
+def _hint(scene: Scene) -> Text:
+    if scene.stopping:
+        calls = f"{scene.in_flight:,} call{'s' * (scene.in_flight != 1)}"
+        return Text(f"stopping: {calls} on their way; Ctrl-C again ends at once", style="bold")
+    return Text("Ctrl-C stops cleanly, and the next run goes on", style="dim")
+
+
+def _fitted(line: Text | Table, width: int) -> Text | Table:
+    if isinstance(line, Text):
+        line.no_wrap, line.overflow = True, "ellipsis"
+        line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def after(batches: Sequence[Batch]) -> list[str]:
+    """Return the lines that are printed when a run has ended: what comes next, a command a line."""
+    steps = [step for batch in batches for step in next_steps(batch)]
+    return ["next:", *(f"  {step}" for step in steps)] if steps else []

@@ -15,6 +15,7 @@ from bulkreset.cli import rehearsal
 from bulkreset.cli.context import Invocation, guard, log_level, master_key, opened, start, transport
 
 if TYPE_CHECKING:
+    from bulkreset.cli.notices import Notices
     from bulkreset.config import Settings
     from bulkreset.runner.worker import Summary, Worker
     from bulkreset.store.batches import Batch
@@ -38,14 +39,18 @@ def run(
     The first SIGTERM or Ctrl-C stops claiming, waits for the calls on their way and records them; the second
     ends at once, which is safe too.
     """
+    from bulkreset.cli.notices import Notices
     from bulkreset.logs import configure
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
     level = log_level()
     live = sys.stderr.isatty() and "BULKRESET_LOG_LEVEL" not in os.environ
-    # Under the live view only what needs a person breaks through.
-    configure("error" if live else level)
+    notices = Notices()
+    if live:
+        configure("warning", notices)  # under the view only what needs a person, and within it
+    else:
+        configure(level)
     for name in account or []:
         settings.account(name)
     if dry_run:
@@ -55,15 +60,20 @@ def run(
         else:
             rehearsal.show(found)
         raise typer.Exit(4 if any(one.would_halt for one in found) else 0)
-    code, result = start(work(settings, once=once, accounts=account or [], live=live))
+    code, result = start(work(settings, once=once, accounts=account or [], notices=notices if live else None))
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     raise typer.Exit(code)
 
 
-async def work(settings: "Settings", *, once: bool, accounts: list[str], live: bool) -> tuple[int, dict[str, Any]]:
-    """Run a worker to its end; return the exit code and what `--json` shows."""
-    from bulkreset.cli.live import LiveView
+async def work(
+    settings: "Settings", *, once: bool, accounts: list[str], notices: "Notices | None" = None
+) -> tuple[int, dict[str, Any]]:
+    """Run a worker to its end; return the exit code and what `--json` shows.
+
+    With `notices` there is a live view on standard error, and these are the lines of the log beneath it.
+    """
+    from bulkreset.cli.live import LiveView, after
     from bulkreset.intake.orders_by_sql import OrdersBySql
     from bulkreset.providers.http import WriteTransport
     from bulkreset.report.render import batch_core
@@ -89,14 +99,17 @@ async def work(settings: "Settings", *, once: bool, accounts: list[str], live: b
                 )
                 _obey_signals(worker)
                 _spare_the_loop()
-                if live:
-                    async with LiveView(store, worker, accounts):
+                if notices is not None:
+                    async with LiveView(store, worker, settings, accounts, notices):
                         summary = await worker.run()
                 else:
                     summary = await worker.run()
             waiting = await orders.waiting()
             shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
-    _log_end(summary, shown)
+    if notices is None:
+        _log_end(summary, shown)
+    else:
+        print("\n".join(after([batch for batch in shown if batch.id in summary.touched])), file=sys.stderr)
     result = {
         "batches": [batch_core(batch) for batch in shown],
         "sent": summary.sent,

@@ -1,109 +1,228 @@
 """`bulkreset status`: how things stand, from any machine that reaches the database."""
 
 import json
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bulkreset.cli.context import Invocation, opened, start
-from bulkreset.cli.output import console, show_table
-from bulkreset.cli.words import duration
+from bulkreset.cli.context import Invocation, columns_of, opened, start
+from bulkreset.cli.words import clock, duration
+from bulkreset.report.grid import Column, Row, folded, lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
     from bulkreset.config import Settings
     from bulkreset.report.status import AccountStatus, BatchStatus, Status, WorkerStatus
+
+_WATCH_EVERY_S: Final = 2.0
+_NAMED: Final = 3
+
+_ACCOUNTS: Final = (
+    Column("account", gives=True),
+    Column("label", rank=2),
+    Column("our limit"),
+    Column("last minute"),
+    Column("calls today", right=True, rank=1),
+)
+_BATCHES: Final = (
+    Column("batch", right=True),
+    Column("account", gives=True),
+    Column("incident", rank=3, gives=True),
+    Column("state"),
+    Column("users done", right=True),
+    Column("calls left", right=True, rank=2),
+    Column("left", rank=1),
+    Column("finish (UTC)"),
+)
+_REQUESTS: Final = (
+    Column("request", right=True),
+    Column("account", gives=True),
+    Column("incident"),
+    Column("state"),
+)
+_WORKERS: Final = (
+    Column("worker", gives=True),
+    Column("version", rank=1),
+    Column("last seen"),
+    Column("last minute", rank=2),
+    Column(""),
+)
 
 
 def status(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    incident: Annotated[
+        str | None, typer.Option(metavar="I", help="Only batches and requests of this incident.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Show accounts, unfinished batches and the workers of the last ten minutes, from the database alone."""
+    """Show accounts, unfinished batches, orders by SQL and workers, from the database alone."""
+    from bulkreset.errors import UsageError
     from bulkreset.report.status import as_dict
 
     invocation: Invocation = context.obj
-    found = start(_look(invocation.settings()))
+    settings = invocation.settings()
+    if watch and as_json:
+        raise UsageError("--watch is for people; without it --json prints one object each time it is called")
+    if watch:
+        with suppress(KeyboardInterrupt):
+            start(_watch(settings, incident))
+        return
+    found = start(_look(settings, incident))
     if as_json:
         print(json.dumps(as_dict(found), indent=2, ensure_ascii=False))
     else:
-        _show(found)
+        print("\n".join(shown(found, columns_of(sys.stdout))))
 
 
-async def _look(settings: "Settings") -> "Status":
+async def _look(settings: "Settings", incident: str | None) -> "Status":
     from bulkreset.report.status import status as look
 
     async with opened(settings) as store:
-        return await look(store)
+        return await look(store, settings.accounts, incident=incident)
 
 
-def _show(found: "Status") -> None:
-    print(f"{found.now:%Y-%m-%d %H:%M:%S} UTC")
-    _table(
-        "accounts",
-        ("account", "label", "limit", "last minute", ""),
-        [
-            (one.account, one.label, _rate(one.limit_per_s), _rate(one.last_minute_per_s), _standing(one))
-            for one in found.accounts
-        ],
-        none="no account has been called yet",
-    )
-    _table(
-        "batches",
-        ("batch", "account", "state", "final", "left", "remaining", ""),
-        [_batch(one) for one in found.batches],
-        none="no unfinished batch",
-    )
-    _table(
-        "workers",
-        ("worker", "version", "last seen", "last minute", ""),
-        [_worker(one, found.now) for one in found.workers],
-        none="no worker in the last ten minutes; start one with `bulkreset run`",
-    )
+async def _watch(settings: "Settings", incident: str | None) -> None:
+    import asyncio
+
+    from bulkreset.errors import StoreError
+    from bulkreset.report.status import status as look
+
+    async with opened(settings) as store:
+        while True:
+            width = columns_of(sys.stdout)
+            try:
+                picture = shown(await look(store, settings.accounts, incident=incident), width)
+            except StoreError as error:
+                picture = folded(f"the database cannot be reached, trying again: {error}", width)
+            if width is not None:
+                print("\x1b[H\x1b[2J", end="")
+            print("\n".join(picture), flush=True)
+            await asyncio.sleep(_WATCH_EVERY_S)
 
 
-def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], *, none: str) -> None:
-    from rich.table import Table
+def shown(found: "Status", width: int | None) -> "list[str]":
+    """Return the lines that a person sees."""
+    from bulkreset.report.needs import request_need
 
-    print()
-    if not rows:
-        print(f"{title}: {none}")
-        return
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for number, head in enumerate(heads):
-        table.add_column(head, no_wrap=number < len(heads) - 1, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    show_table(console(), table)
+    alive, gone = _by_presence(found)
+    return [
+        f"{found.now:%Y-%m-%d %H:%M:%S} UTC",
+        *_part(
+            "accounts",
+            _ACCOUNTS,
+            [_account(one) for one in found.accounts],
+            width,
+            none="no account has been called yet",
+        ),
+        *_part(
+            "batches", _BATCHES, [_batch(one, found) for one in found.batches], width, none="no unfinished batch"
+        ),
+        *(
+            _part(
+                "orders by SQL",
+                _REQUESTS,
+                [
+                    Row((str(one.id), one.account, one.incident, one.state), (f"→ {request_need(one)}",))
+                    for one in found.requests
+                ],
+                width,
+                none="",
+            )
+            if found.requests
+            else []
+        ),
+        *_part(
+            "workers",
+            _WORKERS,
+            [_worker(one, found.now) for one in alive],
+            width,
+            none="no worker is running; start one with `bulkreset run`",
+        ),
+        *(folded(_ended(gone), width) if gone else []),
+    ]
 
 
-def _standing(one: "AccountStatus") -> str:
+def _part(
+    title: str, columns: "Sequence[Column]", rows: "list[Row]", width: int | None, *, none: str
+) -> "Iterator[str]":
+    yield ""
+    if rows:
+        yield from lines(columns, rows, width)
+    else:
+        yield from folded(f"{title}: {none}", width)
+
+
+def _account(one: "AccountStatus") -> Row:
+    from bulkreset.report.needs import account_wait
+
+    wait = account_wait(one)
     if one.halted_reason:
-        return f"halted: {one.halted_reason}; put it right, then `bulkreset batch resume ID`"
-    if one.paused_until:
-        return f"paused until {one.paused_until:%H:%M:%S} UTC: {one.pause_reason or 'no reason given'}"
-    return ""
-
-
-def _batch(one: "BatchStatus") -> tuple[str, ...]:
-    batch = one.batch
-    return (
-        str(batch.id),
-        batch.account,
-        str(batch.state),
-        f"{batch.tasks - batch.left:,}/{batch.tasks:,}",
-        f"{batch.left:,}",
-        "" if one.eta_s is None else duration(one.eta_s),
-        batch.state_reason or "",
+        wait = f"{wait}; fix the cause, then `bulkreset batch resume ID`"
+    limit, sent = "", f"{one.last_minute_per_s:,.1f}/s"
+    if one.limit is not None:
+        limit, sent = one.limit.as_share(one.share), one.limit.measured(one.last_minute_per_s)
+    if one.last_minute_calls and one.seen_s < 60:
+        sent += f" over {one.seen_s:.0f} s"
+    return Row(
+        (one.account, one.label, limit, sent if one.last_minute_calls else "no calls", f"{one.used_today:,}"),
+        (f"→ {wait}",) if wait else (),
     )
 
 
-def _worker(one: "WorkerStatus", now: datetime) -> tuple[str, ...]:
-    seen = one.seen
-    ago = max(0.0, (now - seen.seen_at).total_seconds())
-    ended = "ended" if seen.ended_at is not None else "silent: stopped, or cut off" if ago > 60 else ""
-    return seen.name, seen.version, f"{duration(ago)} ago", f"{one.last_minute:,} calls", ended
+def _batch(one: "BatchStatus", found: "Status") -> Row:
+    from datetime import timedelta
+
+    from bulkreset.report.needs import need
+    from bulkreset.report.status import users_done
+
+    batch, waits_for = one.batch, need(one, found)
+    halted = any(other.halted_reason for other in found.accounts if other.account == batch.account)
+    finish = "" if one.eta_s is None else clock(found.now + timedelta(seconds=one.eta_s), found.now)
+    return Row(
+        (
+            str(batch.id),
+            batch.account,
+            batch.incident,
+            f"{batch.state}, account halted" if halted and batch.left else str(batch.state),
+            f"{users_done(batch):,}/{batch.total:,}",
+            f"{batch.left:,}",
+            "" if one.eta_s is None else duration(one.eta_s),
+            finish,
+        ),
+        (f"→ {waits_for}",) if waits_for else (),
+    )
 
 
-def _rate(per_s: float | None) -> str:
-    return "" if per_s is None else f"{per_s:,.1f}/s"
+def _by_presence(found: "Status") -> "tuple[list[WorkerStatus], list[WorkerStatus]]":
+    """Part the workers that may still be there from those that said goodbye."""
+    return (
+        [one for one in found.workers if one.seen.ended_at is None],
+        [one for one in found.workers if one.seen.ended_at is not None],
+    )
+
+
+def _worker(one: "WorkerStatus", now: "datetime") -> Row:
+    from bulkreset.report.needs import SILENT_AFTER
+
+    ago = now - one.seen.seen_at
+    return Row(
+        (
+            one.seen.name,
+            one.seen.version,
+            f"{duration(max(0.0, ago.total_seconds()))} ago",
+            f"{one.last_minute:,} calls",
+            "silent: stopped, or cut off" if ago > SILENT_AFTER else "",
+        )
+    )
+
+
+def _ended(gone: "list[WorkerStatus]") -> str:
+    names = ", ".join(one.seen.name for one in gone[:_NAMED])
+    more = f" and {len(gone) - _NAMED:,} more" if len(gone) > _NAMED else ""
+    return f"ended in the last ten minutes: {names}{more}"

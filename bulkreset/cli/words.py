@@ -1,5 +1,7 @@
 """How commands say things."""
 
+from datetime import datetime
+
 
 def duration(seconds: float) -> str:
     """Say a length of time in the two units that matter."""
@@ -9,3 +11,8 @@ def duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     said = [f"{n} {unit}" for n, unit in parts if n]
     return " ".join(said[:2])
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """Say when, in UTC: the time today, with the date on another day."""
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"

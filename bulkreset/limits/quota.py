@@ -48,13 +48,19 @@ class Spacing:
     def of(cls, rate: Rate) -> "Spacing":
         """Derive the spacing that keeps to the rate in every sliding window."""
         window_us = rate.window // timedelta(microseconds=1)
-        jitter_us = max(_JITTER_FLOOR_US, int(window_us * _JITTER_OF_WINDOW))
+        jitter_us = _jitter_us(window_us)
         interval_us = max(math.ceil((window_us + jitter_us) / rate.calls), _CLOSEST_US)
         spread_us = int(jitter_us * _SPREAD_OF_JITTER)
         # Rates below one call a window have all the slack that whole intervals give.
         slack_us = int(max(rate.calls, 1) * interval_us) - window_us
         grace_us = min(slack_us - spread_us, GRACE_CEILING_US)
         return cls(interval_us, grace_us, window_us, spread_us, rate.daily)
+
+
+def calls_in(window: timedelta, interval_s: float) -> float:
+    """Return how many calls a window holds that are spaced so: what `Spacing.of` was given."""
+    window_us = window // timedelta(microseconds=1)
+    return round((window_us + _jitter_us(window_us)) / (interval_s * US), 1)
 
 
 def free_slots(
@@ -85,3 +91,7 @@ def free_slots(
 def left_today(spacing: Spacing, *, used: int) -> int | None:
     """Return how many calls the daily limit still allows, or None where there is no daily limit."""
     return None if spacing.daily is None else max(0, spacing.daily - used)
+
+
+def _jitter_us(window_us: int) -> int:
+    return max(_JITTER_FLOOR_US, int(window_us * _JITTER_OF_WINDOW))

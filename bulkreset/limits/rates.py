@@ -34,9 +34,22 @@ class Rate:
             return self
         return Rate(other.calls, self.window, self.daily)
 
+    def measured(self, per_s: float) -> str:
+        """Write a number of calls a second in the unit of this rate."""
+        return f"{per_s * self.window.total_seconds():,.1f}/{self._per}"
+
+    def as_share(self, share: float) -> str:
+        """Say what this rate, which is a share of the provider's limit, is a share of: `54/s (90 % of 60/s)`."""
+        if share == 1:
+            return str(self)
+        return f"{self} ({share:.0%} of {Rate(round(self.calls / share, 1), self.window)})".replace("%", " %")
+
+    @property
+    def _per(self) -> str:
+        return "s" if self.window == SECOND else "min"
+
     def __str__(self) -> str:
-        per = "s" if self.window == SECOND else "min"
-        text = f"{self.calls:g}/{per}"
+        text = f"{self.calls:g}/{self._per}"
         return text if self.daily is None else f"{text}, {self.daily:,}/day"
 
 

@@ -1,30 +1,47 @@
-"""How things stand, from the database alone: accounts, unfinished batches, and the workers seen lately."""
+"""How things stand, from the database alone: accounts, batches, orders by SQL, and workers seen lately."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import BatchState, Quota
+from bulkreset.config import ZendeskSettings, ZoomSettings
+from bulkreset.limits.quota import calls_in
+from bulkreset.limits.rates import SECOND, Rate
+from bulkreset.model import BatchState, Quota, TaskState
+from bulkreset.report.needs import need
 from bulkreset.report.render import batch_core, moment
-from bulkreset.store import batches, workers
+from bulkreset.store import batches, control, workers
 from bulkreset.store.batches import Batch
 from bulkreset.store.engine import Store
-from bulkreset.store.tables import attempt, quota, task
+from bulkreset.store.rows import as_written
+from bulkreset.store.tables import attempt, batch_request, quota, task
 from bulkreset.store.workers import Seen
+from bulkreset.unsafe import escaped
 
 _MINUTE: Final = timedelta(minutes=1)
 # An attempt is opened up to a second and a half before its slot.
 _AHEAD: Final = timedelta(seconds=2)
 _WORKERS_SINCE: Final = timedelta(minutes=10)
+_ACTIVE: Final = (TaskState.PENDING, TaskState.RUNNING)
+# Refused requests stay in their table for ever, so only the last are shown.
+_REFUSED_SHOWN: Final = 5
+# Two halves of a minute that differ by less are a steady rate, and one below the limit is the provider's doing.
+_STEADY: Final = 0.1
+
+AccountSettings = ZoomSettings | ZendeskSettings
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """A quota as it stands. `limit_per_s` is what its workers claim with; None before the first claim."""
+    """A quota as it stands. `limit_per_s` is what its workers claim with; None before the first claim.
+
+    `last_minute_per_s` is over the part of the last minute that calls were sent in: `seen_s` seconds. `limit` is
+    our limit in the provider's own unit, and `share` the part of the provider's limit that it is.
+    """
 
     account: str
     label: str
@@ -34,6 +51,18 @@ class AccountStatus:
     pause_reason: str | None
     halted_reason: str | None
     used_today: int
+    limit: Rate | None = None
+    share: float = 1.0
+    last_minute_calls: int = 0
+    seen_s: float = 60.0
+    steady: bool = False  # for a whole minute, at a rate that does not change
+
+    @property
+    def pace_per_s(self) -> float | None:
+        """Return how fast calls will go on: by the limit, or by what is steadily kept up below it."""
+        if self.limit_per_s is None or not self.steady or self.paused_until is not None:
+            return self.limit_per_s
+        return min(self.limit_per_s, self.last_minute_per_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +71,18 @@ class BatchStatus:
 
     batch: Batch
     eta_s: float | None
+    approvals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStatus:
+    """An order by SQL that is waiting or was refused; `message` is the reason, where there is one."""
+
+    id: int
+    account: str
+    incident: str
+    state: str
+    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,68 +101,125 @@ class Status:
     accounts: tuple[AccountStatus, ...]
     batches: tuple[BatchStatus, ...]
     workers: tuple[WorkerStatus, ...]
+    requests: tuple[RequestStatus, ...] = ()
 
 
-async def status(store: Store) -> Status:
-    """Look at the database; needs neither a provider nor a running worker."""
-    unfinished = await batches.find(store, unfinished=True)
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The calls of a quota in the last minute: how many, in its last half, and the first in two minutes."""
+
+    calls: int
+    lately: int
+    first: datetime | None
+
+
+async def status(
+    store: Store,
+    configured: Mapping[str, AccountSettings] | None = None,
+    *,
+    incident: str | None = None,
+    also: Sequence[int] = (),
+) -> Status:
+    """Look at the database; needs neither a provider nor a running worker.
+
+    `configured` are the accounts as this host knows them: the units and shares of their limits. `also` are batches
+    that are wanted even when they have finished.
+    """
+    shown = await batches.find(store, ids=also, unfinished=True)
     async with store.read() as conn:
         now = await store.now(conn)
         by_quota, by_worker = await _sent(conn, now)
+        rows = await conn.execute(select(quota).order_by(quota.c.account, quota.c.label))
         accounts = tuple(
-            AccountStatus(
-                account=row.account,
-                label=row.label,
-                limit_per_s=round(1 / row.interval, 3) if row.interval else None,
-                last_minute_per_s=round(by_quota.get(Quota(row.account, row.label), 0) / 60, 2),
-                paused_until=row.paused_until if row.paused_until and row.paused_until > now else None,
-                pause_reason=row.pause_reason if row.paused_until and row.paused_until > now else None,
-                halted_reason=row.halted_reason,
-                used_today=row.used_today if row.day == now.date() else 0,
-            )
-            for row in await conn.execute(select(quota).order_by(quota.c.account, quota.c.label))
+            _account(row, by_quota.get(Quota(row.account, row.label)), now, (configured or {}).get(row.account))
+            for row in rows
         )
-        found = await workers.seen(conn, since=now - _WORKERS_SINCE)
+        workers_seen = await workers.seen(conn, since=now - _WORKERS_SINCE)
+        requests = await _requests(conn)
+    approvals = {
+        one.id: len(await control.approvals(store, one.id)) for one in shown if one.state is BatchState.DRAFT
+    }
     return Status(
         now=now,
         accounts=accounts,
-        batches=tuple(BatchStatus(batch, eta(batch, unfinished, accounts, now)) for batch in unfinished),
-        workers=tuple(WorkerStatus(one, by_worker.get(one.name, 0)) for one in found),
+        batches=tuple(
+            BatchStatus(one, eta(one, shown, accounts, now), approvals.get(one.id, 0))
+            for one in shown
+            if incident is None or one.incident == incident
+        ),
+        workers=tuple(WorkerStatus(one, by_worker.get(one.name, 0)) for one in workers_seen),
+        requests=tuple(one for one in requests if incident is None or one.incident == incident),
     )
 
 
-def eta(
-    batch: Batch, unfinished: Sequence[Batch], accounts: Sequence[AccountStatus], now: datetime
-) -> float | None:
-    """Return how many seconds a batch still takes at its account's limit, which its open batches share in turns.
+def users_done(batch: Batch) -> int:
+    """Return how many users nothing more is sent for: passwords and sessions, where both were ordered."""
+    waiting = (sum(counts[state] for state in _ACTIVE) for counts in (batch.counts, batch.sessions))
+    return max(0, batch.total - max(waiting))
 
-    Pure. While this one goes on, each of the others gets as many calls as this one, or all that it needs.
+
+def eta(batch: Batch, shown: Sequence[Batch], accounts: Sequence[AccountStatus], now: datetime) -> float | None:
+    """Return how many seconds a batch still takes at its account's pace, which its open batches share in turns.
+
+    Pure. While this one goes on, each of the others gets as many calls as this one, or all that it needs. Where
+    sessions have a limit of their own they are ended beside the passwords, and are the cheaper calls.
     """
     ours = [account for account in accounts if account.account == batch.account]
     if batch.state is not BatchState.OPEN or any(account.halted_reason for account in ours):
         return None
-    rates = [account.limit_per_s for account in ours if account.limit_per_s]
+    rates = sorted(account.pace_per_s for account in ours if account.pace_per_s)
     if not rates:
         return None
-    calls = sum(
-        min(other.left, batch.left)
-        for other in unfinished
-        if other.account == batch.account and other.state is BatchState.OPEN
-    )
+    rivals = [one for one in shown if one.account == batch.account and one.state is BatchState.OPEN]
+    if len(rates) > 1 and any(batch.sessions.values()):
+        took = max(
+            sum(min(_left(one.counts), _left(batch.counts)) for one in rivals) / rates[0],
+            sum(min(_left(one.sessions), _left(batch.sessions)) for one in rivals) / rates[-1],
+        )
+    else:
+        took = sum(min(one.left, batch.left) for one in rivals) / rates[0]
     starts = [account.paused_until for account in ours if account.paused_until is not None]
     if batch.not_before is not None:
         starts.append(batch.not_before)
     wait = max((start - now).total_seconds() for start in [*starts, now])
-    return round(wait + calls / min(rates), 1)
+    return round(wait + took, 1)
 
 
 def as_dict(found: Status) -> dict[str, Any]:
     """Return what `status --json` shows."""
     return {
         "now": moment(found.now),
-        "accounts": [{**asdict(one), "paused_until": moment(one.paused_until)} for one in found.accounts],
+        "accounts": [
+            {
+                "account": one.account,
+                "label": one.label,
+                "limit_per_s": one.limit_per_s,
+                "last_minute_per_s": one.last_minute_per_s,
+                "paused_until": moment(one.paused_until),
+                "pause_reason": one.pause_reason,
+                "halted_reason": one.halted_reason,
+                "used_today": one.used_today,
+                "our_limit": None if one.limit is None else str(one.limit),
+                "share": one.share,
+                "last_minute_calls": one.last_minute_calls,
+                "seen_s": one.seen_s,
+            }
+            for one in found.accounts
+        ],
         "batches": [
-            {**batch_core(one.batch), "left": one.batch.left, "eta_s": one.eta_s} for one in found.batches
+            {
+                **batch_core(one.batch),
+                "left": one.batch.left,
+                "eta_s": one.eta_s,
+                "incident": one.batch.incident,
+                "state_reason": one.batch.state_reason,
+                "users_done": users_done(one.batch),
+                "finish_at": None if one.eta_s is None else moment(found.now + timedelta(seconds=one.eta_s)),
+                "approvals": one.approvals,
+                "approvals_needed": one.batch.approvals_needed,
+                "need": need(one, found),
+            }
+            for one in found.batches
         ],
         "workers": [
             {
@@ -134,21 +232,90 @@ def as_dict(found: Status) -> dict[str, Any]:
             }
             for one in found.workers
         ],
+        "requests": [
+            {name: getattr(one, name) for name in RequestStatus.__dataclass_fields__} for one in found.requests
+        ],
     }
 
 
-async def _sent(conn: AsyncConnection, now: datetime) -> tuple[dict[Quota, int], dict[str, int]]:
+def _left(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(state, 0) for state in _ACTIVE)
+
+
+def _account(row: Any, sent: _Sent | None, now: datetime, settings: AccountSettings | None) -> AccountStatus:
+    sent = sent or _Sent(0, 0, None)
+    seen_s = 60.0 if sent.first is None else min(60.0, max(1.0, (now - sent.first).total_seconds()))
+    paused = row.paused_until is not None and row.paused_until > now
+    per_s = round(sent.calls / seen_s, 2)
+    limit = None
+    if row.interval:
+        window = SECOND if settings is None else settings.rate(row.label).window
+        limit = Rate(calls_in(window, row.interval), window)
+    early = sent.calls - sent.lately
+    return AccountStatus(
+        account=row.account,
+        label=row.label,
+        limit_per_s=round(1 / row.interval, 3) if row.interval else None,
+        last_minute_per_s=per_s,
+        paused_until=row.paused_until if paused else None,
+        pause_reason=row.pause_reason if paused else None,
+        halted_reason=row.halted_reason,
+        used_today=row.used_today if row.day == now.date() else 0,
+        limit=limit,
+        share=1.0 if settings is None else settings.share,
+        last_minute_calls=sent.calls,
+        seen_s=round(seen_s, 1),
+        steady=seen_s >= 60 and early > 0 and abs(sent.lately - early) <= _STEADY * early,
+    )
+
+
+async def _sent(conn: AsyncConnection, now: datetime) -> tuple[dict[Quota, _Sent], dict[str, int]]:
     """Count the calls of the last minute that are on record, by quota and by worker."""
+    in_minute = case((attempt.c.sent_at >= now - _MINUTE, 1), else_=0)
+    in_half = case((attempt.c.sent_at >= now - _MINUTE / 2, 1), else_=0)
     rows = await conn.execute(
-        select(task.c.account, task.c.label, attempt.c.worker, func.count().label("n"))
+        select(
+            task.c.account,
+            task.c.label,
+            attempt.c.worker,
+            func.sum(in_minute).label("n"),
+            func.sum(in_half).label("lately"),
+            func.min(attempt.c.sent_at).label("first"),
+        )
         .join(task, task.c.id == attempt.c.task_id)
-        .where(attempt.c.opened_at >= now - _MINUTE - _AHEAD, attempt.c.sent_at >= now - _MINUTE)
+        .where(attempt.c.opened_at >= now - 2 * _MINUTE - _AHEAD, attempt.c.sent_at >= now - 2 * _MINUTE)
         .group_by(task.c.account, task.c.label, attempt.c.worker)
     )
-    by_quota: dict[Quota, int] = {}
+    by_quota: dict[Quota, _Sent] = {}
     by_worker: dict[str, int] = {}
     for row in rows:
         which = Quota(row.account, row.label)
-        by_quota[which] = by_quota.get(which, 0) + row.n
+        known = by_quota.get(which, _Sent(0, 0, None))
+        first = row.first if known.first is None else min(known.first, row.first)
+        by_quota[which] = _Sent(known.calls + row.n, known.lately + row.lately, first)
         by_worker[row.worker] = by_worker.get(row.worker, 0) + row.n
     return by_quota, by_worker
+
+
+async def _requests(conn: AsyncConnection) -> list[RequestStatus]:
+    """Read the orders by SQL that wait, and the last that were refused; what they hold need not be text."""
+    told = [as_written(batch_request.c[name]) for name in ("account", "incident", "message")]
+    wanted = select(batch_request.c.id, batch_request.c.state, *told)
+    ready = await conn.execute(wanted.where(batch_request.c.state == "ready").order_by(batch_request.c.id))
+    refused = await conn.execute(
+        wanted.where(batch_request.c.state == "refused").order_by(batch_request.c.id.desc()).limit(_REFUSED_SHOWN)
+    )
+    return [
+        RequestStatus(
+            row.id,
+            _readable(row.account) or "",
+            _readable(row.incident) or "",
+            row.state,
+            _readable(row.message),
+        )
+        for row in [*ready, *reversed(refused.all())]
+    ]
+
+
+def _readable(value: bytes | None) -> str | None:
+    return None if value is None else escaped(value.decode("utf-8", errors="replace"))

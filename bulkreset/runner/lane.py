@@ -148,6 +148,15 @@ class Lane:
         """Send nothing of a batch that has not left, what is being claimed just now included."""
         self._drop(batch_id, why)
 
+    @property
+    def under_way(self) -> int:
+        """How many calls are on their way, of all batches."""
+        return len(self._in_flight)
+
+    def failed_lately(self, batch_id: int) -> tuple[int, int]:
+        """Return how many of a batch's last users failed here, and of how many."""
+        return self._watch.failed_lately(batch_id)
+
     async def run(self) -> None:
         """Work until `stop`; then release what was not sent and wait for what was."""
         dispatcher = asyncio.create_task(self._dispatch(), name=f"dispatch {self.quota.account}")

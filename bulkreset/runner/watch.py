@@ -101,6 +101,11 @@ class Watch:
         self._ended.pop(batch_id)
         return f"{failures} of the last {len(last)} users failed, more than {halt_at:.0%} of {_LATELY}"
 
+    def failed_lately(self, batch_id: int) -> tuple[int, int]:
+        """Return how many of a batch's last users failed, and of how many."""
+        last = self._ended.get(batch_id, ())
+        return sum(last), len(last)
+
     def _rate_limited(self, verdict: Verdict, sent_at: datetime | None, now: datetime) -> Action:
         if not verdict.pauses_quota:
             return NOTHING

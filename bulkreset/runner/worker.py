@@ -116,6 +116,16 @@ class Worker:
         return self._sent + sum(lane.sent for lane in self._lanes.values())
 
     @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def unsaved(self) -> int:
+        """How many results wait to be saved."""
+        return self._recorder.waiting
+
+    @property
     def lanes(self) -> list[Lane]:
         """The lanes at work, for a live view."""
         return list(self._lanes.values())

@@ -531,7 +531,14 @@ class TestOnATerminal:
         with folder.started("run", "--once", terminal=terminal.name) as end:
             assert end().code == 3
         shown = terminal.rest()
-        for word in ("progress", "outcomes", "9/9", "8 ok", "1 user_not_found"):
+        for word in (
+            "9 of 9 users",
+            "our limit 1000/s",
+            "8 ok",
+            "1 user_not_found",
+            "next:",
+            "bulkreset batch close 1",
+        ):
             assert word in shown, shown
         assert '"event"' not in shown
 

@@ -1,5 +1,8 @@
 """`bulkreset status`: what an operator on another host sees."""
 
+import json
+
+import pytest
 from cli_program import emails
 
 
@@ -18,10 +21,12 @@ def test_a_waiting_batch_and_a_worker_that_ended_are_shown(folder, zoom):
     assert folder.run("run", "--once").code == 0
     folder.create("zoom", emails(4, 5), "--not-before", "2099-01-01T00:00:00Z")
     found = folder.run("status", "--json").json
-    assert set(found) == {"now", "accounts", "batches", "workers"}
+    assert set(found) == {"now", "accounts", "batches", "workers", "requests"}
     [account] = found["accounts"]
     assert (account["account"], account["label"]) == ("zoom", "medium")
-    assert account["last_minute_per_s"] == round(3 / 60, 2)
+    assert account["last_minute_calls"] == 3
+    assert account["last_minute_per_s"] == pytest.approx(3 / account["seen_s"], rel=0.1)
+    assert account["our_limit"] == "1000/s"
     assert 900 < account["limit_per_s"] < 1000
     [batch] = found["batches"]
     assert (batch["id"], batch["state"], batch["left"], batch["total"]) == (2, "open", 2, 2)
@@ -43,9 +48,45 @@ def test_a_halt_is_shown_with_its_reason_and_what_to_do(folder, stand_ins):
     assert folder.run("status", "--json").json["accounts"][0]["halted_reason"]
     shown = " ".join(folder.run("status").out.split())
     assert "halted:" in shown
-    assert "bulkreset batch resume ID" in shown
+    assert "open, account halted" in shown
+    assert "fix the cause, then `bulkreset batch resume 1`" in shown
     batch = folder.run("batch", "show", "1").out
     assert "the whole account zoom" in batch
     assert "bulkreset batch resume 1" in batch
     folder.run("batch", "cancel", "1")
     assert "the whole account" not in folder.run("batch", "show", "1").out
+
+
+def test_a_draft_says_what_it_needs(folder, zoom):
+    """A batch that waits for people is not silent: how many approvals, and the command."""
+    folder.configure(zoom="requests_per_second = 1000\nrequire_approval = 2")
+    folder.create("zoom", emails(1, 2))
+    [batch] = folder.run("status", "--json").json["batches"]
+    assert (batch["state"], batch["need"]) == ("draft", "needs 2 approvals: `bulkreset batch approve 1`")
+    assert "needs 2 approvals: `bulkreset batch approve 1`" in " ".join(folder.run("status").out.split())
+
+
+def test_orders_by_sql_are_shown_with_the_reason(folder, zoom):
+    """A request that was refused says why, one that is ready that a worker takes it up."""
+    order = (
+        "INSERT INTO batch_request (account, incident, reason, requested_by, state) VALUES (?, ?, 'r', 'soar', ?)"
+    )
+    folder.query(order, "zoom", "INC-1", "ready")
+    folder.query(order, "zoom", "INC-2", "refused")
+    folder.query("UPDATE batch_request SET message = ? WHERE id = 2", "request 2 names no users")
+    found = folder.run("status", "--json").json["requests"]
+    assert [(one["id"], one["state"], one["message"]) for one in found] == [
+        (1, "ready", None),
+        (2, "refused", "request 2 names no users"),
+    ]
+    shown = " ".join(folder.run("status").out.split())
+    assert "request 2 names no users; correct it and insert a new request" in shown
+    assert [one["id"] for one in folder.run("status", "--json", "--incident", "INC-1").json["requests"]] == [1]
+
+
+def test_status_of_one_incident_shows_its_batches_only(folder, zoom):
+    """Two orders of different incidents: `--incident` keeps one."""
+    for user, incident in ((1, "INC-1"), (2, "INC-2")):
+        folder.run(*folder.order("zoom", incident=incident), stdin=emails(user)[0].encode())
+    found = folder.run("status", "--json", "--incident", "INC-2")
+    assert [one["id"] for one in json.loads(found.out)["batches"]] == [2]

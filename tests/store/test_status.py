@@ -29,7 +29,9 @@ async def test_the_last_minute_is_counted_by_account_and_by_worker(store, order,
     hand.pass_(30)
     found = await status(store)
     [account] = found.accounts
-    assert (account.account, account.label, account.last_minute_per_s) == ("zoom", "medium", round(59 / 60, 2))
+    assert (account.account, account.label, account.last_minute_calls) == ("zoom", "medium", 59)
+    assert account.last_minute_per_s == round(59 / 60, 2)
+    assert str(account.limit) == "1000/s"
     assert account.limit_per_s == pytest.approx(1000 / 1.025, rel=0.01)
     assert account.used_today == 90
     [worker] = found.workers
@@ -89,7 +91,7 @@ async def test_a_finished_batch_is_not_shown(store, order, hand):
 
 
 def one_batch(left, *, account="zoom", state=BatchState.OPEN, not_before=None):
-    return SimpleNamespace(left=left, account=account, state=state, not_before=not_before)
+    return SimpleNamespace(left=left, account=account, state=state, not_before=not_before, counts={}, sessions={})
 
 
 def account(rate=10.0, **values):
@@ -122,3 +124,32 @@ def test_a_batch_that_may_not_begin_waits_first(hand):
     paused = account(paused_until=hand.now + timedelta(seconds=70))
     assert eta(ours, [ours], [paused], hand.now) == 80.0
     assert eta(ours, [ours], [account(rate=None)], hand.now) is None
+
+
+async def test_the_first_seconds_of_a_run_show_its_rate(store, order, claim, hand):
+    """Twenty calls in the first two seconds are ten a second, not a third of one."""
+    await order([f"u{n:03}" for n in range(20)])
+    calls = (await claim(20)).claims
+    await results.record(store, Ledger([succeeded(one, hand.now) for one in calls]))
+    hand.pass_(2)
+    [seen] = (await status(store)).accounts
+    assert seen.last_minute_calls == 20
+    assert seen.last_minute_per_s == pytest.approx(20 / 2, rel=0.1)
+
+
+def test_a_steady_pace_below_the_limit_is_what_an_end_is_reckoned_by(hand):
+    """At half the limit for a whole minute it takes twice as long; a rate that still changes tells nothing."""
+    ours = one_batch(100)
+    slow = account(last_minute_per_s=5.0, steady=True)
+    assert eta(ours, [ours], [slow], hand.now) == 20.0
+    assert eta(ours, [ours], [account(last_minute_per_s=5.0)], hand.now) == 10.0
+
+
+def test_sessions_with_a_limit_of_their_own_end_beside_the_passwords(hand):
+    """A hundred passwords at ten a second and as many sessions at twenty take ten seconds together."""
+    counts = {"pending": 100, "running": 0}
+    ours = one_batch(200)
+    ours.counts = ours.sessions = counts
+    light = AccountStatus("zoom", "light", 20.0, 0.0, None, None, None, 0)
+    assert eta(ours, [ours], [account(), light], hand.now) == 10.0
+    assert eta(ours, [ours], [account()], hand.now) == 20.0

@@ -1,0 +1,67 @@
+"""What a batch or an account waits for, and the command that goes on with it."""
+
+from typing import TYPE_CHECKING, Final
+
+from bulkreset.model import BatchState
+from bulkreset.store.batches import Batch
+from bulkreset.store.workers import TOLD_EVERY
+
+if TYPE_CHECKING:
+    from bulkreset.report.status import AccountStatus, BatchStatus, RequestStatus, Status, WorkerStatus
+
+SILENT_AFTER: Final = 3 * TOLD_EVERY
+"""A worker that has told nothing for so long was stopped or cut off."""
+
+
+def need(one: "BatchStatus", found: "Status") -> str | None:
+    """Say what an unfinished batch needs from a person; None where it goes on by itself."""
+    batch = one.batch
+    show = f"`bulkreset batch resume {batch.id}`"
+    match batch.state:
+        case BatchState.DRAFT:
+            missing = max(1, batch.approvals_needed - one.approvals)
+            return f"needs {missing} approval{'s' * (missing > 1)}: `bulkreset batch approve {batch.id}`"
+        case BatchState.HALTED | BatchState.PAUSED:
+            reason = batch.state_reason or str(batch.state)
+            return reason if "`bulkreset batch resume" in reason else f"{reason}; go on with {show}"
+        case BatchState.OPEN:
+            if any(other.halted_reason for other in found.accounts if other.account == batch.account):
+                return f"its account is halted; fix the cause, then {show}"
+            if batch.not_before is not None and batch.not_before > found.now:
+                return f"starts {batch.not_before:%Y-%m-%d %H:%M} UTC"
+            if batch.left and not any(is_alive(worker, found) for worker in found.workers):
+                return "no worker is running: start one with `bulkreset run`"
+    return None
+
+
+def next_steps(batch: Batch) -> list[str]:
+    """Return the commands that come next for a batch that a run has left as it is."""
+    steps = []
+    if batch.state in (BatchState.HALTED, BatchState.PAUSED):
+        steps.append(f"bulkreset batch resume {batch.id}")
+    if batch.counts["failed"] or batch.sessions["failed"]:
+        steps.append(f"bulkreset report {batch.id} --state failed")
+    if batch.state is BatchState.DONE and batch.closed_at is None:
+        steps.append(f"bulkreset batch close {batch.id}")
+    return steps
+
+
+def account_wait(one: "AccountStatus") -> str | None:
+    """Say why nothing is sent to an account now, and until when; None where it can be called."""
+    if one.halted_reason:
+        return f"halted: {one.halted_reason}"
+    if one.paused_until:
+        return f"paused until {one.paused_until:%H:%M:%S} UTC: {one.pause_reason or 'no reason given'}"
+    return None
+
+
+def request_need(one: "RequestStatus") -> str:
+    """Say what an order by SQL waits for."""
+    if one.state == "refused":
+        return f"{one.message or 'no reason given'}; correct it and insert a new request"
+    return one.message or "a running worker takes it up"
+
+
+def is_alive(one: "WorkerStatus", found: "Status") -> bool:
+    """Whether a worker has told lately that it is there."""
+    return one.seen.ended_at is None and found.now - one.seen.seen_at <= SILENT_AFTER

@@ -1,0 +1,215 @@
+"""The live view: frames of a fixed width that fit and say what a person asks at night."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from bulkreset.cli.live import Scene, after, frame
+from bulkreset.cli.notices import Notices, in_words
+from bulkreset.limits.rates import MINUTE, SECOND, Rate
+from bulkreset.model import BatchState, TaskState
+from bulkreset.options import Options
+from bulkreset.report.failures import Failure
+from bulkreset.report.status import AccountStatus, BatchStatus, Status, WorkerStatus
+from bulkreset.store.batches import Batch
+from bulkreset.store.workers import Seen
+
+NOW = datetime(2026, 1, 31, 21, 43, 5, tzinfo=UTC)
+WIDTHS = [60, 80, 100, 140]
+
+
+def batch(number=9, *, done=658, total=1_200, failed=70, sessions=0, **changes):
+    """Return a batch of which so many users are done."""
+    counts = {str(state): 0 for state in TaskState}
+    counts |= {"succeeded": done - failed, "failed": failed, "pending": total - done}
+    second = {str(state): 0 for state in TaskState} | {"succeeded": sessions}
+    options = Options()
+    values = {
+        "id": number,
+        "account": "zoom",
+        "incident": "INC-1",
+        "reason": "why",
+        "requested_by": "ada",
+        "created_at": NOW,
+        "not_before": None,
+        "state": BatchState.OPEN,
+        "state_reason": None,
+        "started_at": NOW,
+        "finished_at": None,
+        "roster_sha256": "00",
+        "total": total,
+        "excluded": 0,
+        "duplicates": 0,
+        "options": options,
+        "options_sha256": options.sha256,
+        "approvals_needed": 0,
+        "wave": 1,
+        "closed_at": None,
+        "counts": counts,
+        "outcomes": {"ok": done - failed, "unexpected": failed},
+        "sessions": second,
+    }
+    return Batch(**{**values, **changes})
+
+
+def account(name="zoom", label="medium", limit=None, share=0.9, **changes):
+    values = {
+        "limit_per_s": 52.7,
+        "last_minute_per_s": 51.3,
+        "paused_until": None,
+        "pause_reason": None,
+        "halted_reason": None,
+        "used_today": 700,
+        "limit": limit or Rate(54, SECOND),
+        "share": share,
+        "last_minute_calls": 3_078,
+        "seen_s": 60.0,
+    }
+    return AccountStatus(name, label, **{**values, **changes})
+
+
+def scene(*batches, accounts=(), **changes):
+    """Return what a frame shows: one batch ten seconds before its end, unless others are given."""
+    found = Status(
+        now=NOW,
+        accounts=tuple(accounts) or (account(),),
+        batches=tuple(BatchStatus(one, 10.0) for one in batches or [batch()]),
+        workers=(WorkerStatus(Seen("w", "0.1", NOW, NOW, None), 1),),
+    )
+    values = {"failures": {}, "failed_lately": {}, "elapsed_s": 63.0, **changes}
+    return Scene(found, **values)
+
+
+def drawn(shown, width, height=24, **how):
+    """Return the lines of a frame."""
+    console = Console(width=width, height=height, file=io.StringIO(), color_system=None, legacy_windows=False)
+    console.print(frame(shown, width, height, **how))
+    return console.file.getvalue().splitlines()
+
+
+def full(**changes):
+    """Return a scene in which everything is there to be said."""
+    wrong = {9: [Failure("unexpected", 70, "Something that nobody has ever seen before, " * 4)]}
+    paused = account(
+        "zendesk", "default", Rate(630, MINUTE), paused_until=NOW + timedelta(minutes=2), pause_reason="429"
+    )
+    return scene(
+        batch(),
+        batch(
+            10, account="zendesk", total=100_000, done=12_345, failed=0, outcomes={"ok": 12_345}, sessions=11_000
+        ),
+        accounts=(account(), paused),
+        failures=wrong,
+        failed_lately={9: (7, 100)},
+        notices=["21:43:05 account paused: zendesk: 429 " * 5],
+        away_since=NOW,
+        unsaved=16,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("final", [True, False])
+def test_no_line_is_wider_and_no_frame_higher_than_the_terminal(width, final):
+    """Whatever there is to say, nothing wraps; but for its last frame the view leaves no scrolled lines behind."""
+    lines = drawn(full(), width, final=final)
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert final or len(lines) < 24
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_view_answers_an_incident_commander(width):
+    """How far, how fast beside the limit, until when, what fails, how far from the halt, why it waits."""
+    text = "\n".join(drawn(full(), width, height=30))
+    for words in (
+        "658 of 1,200 users",
+        "12,345 of 100,000 users",
+        "done 21:43:15 UTC",
+        "51.3/s",
+        "our limit 54/s",
+        "588 ok",
+        "70 unexpected",
+        "such as: Something",
+        "7 of the last 100 users failed; more than 20 of 100",
+        "paused until 21:45:05 UTC",
+        "database away since 21:43:05 UTC, 16 results kept",
+        "Ctrl-C stops cleanly",
+        "running 1 min 3 s",
+    ):
+        assert words in text, text
+
+
+def test_the_limit_is_said_in_the_unit_of_the_provider():
+    """Zoom's is by the second, Zendesk's by the minute; both say what share of the provider's limit that is."""
+    at_zendesk = account("zendesk", "default", Rate(630, MINUTE), last_minute_per_s=10.2)
+    lines = drawn(scene(batch(account="zendesk"), accounts=(at_zendesk,)), 80)
+    assert lines[1] == "zendesk default  612.0/min · our limit 630/min (90 % of 700/min)"
+    assert drawn(scene(), 80)[1] == "zoom medium  51.3/s in the last minute · our limit 54/s (90 % of 60/s)"
+
+
+@pytest.mark.parametrize("height", [8, 12, 24])
+def test_more_batches_than_lines_are_counted(height):
+    """Twenty batches on a small terminal: as many as fit, the rest as a number, the hint still there."""
+    lines = drawn(scene(*(batch(n) for n in range(1, 21))), 80, height)
+    assert len(lines) < height
+    assert "more: `bulkreset status`" in lines[-2]
+    assert "Ctrl-C" in lines[-1]
+
+
+def test_a_halt_says_what_to_do():
+    """The reason stands beside the account, the command beside the batch."""
+    text = "\n".join(drawn(scene(accounts=(account(halted_reason="no permission"),)), 80))
+    assert "halted: no permission" in text
+    assert "fix the cause, then `bulkreset batch resume 9`" in text
+
+
+def test_a_stop_says_what_it_waits_for():
+    """After the first Ctrl-C: how many calls, and what a second one does."""
+    last = drawn(scene(stopping=True, in_flight=30), 80)[-1]
+    assert last == "stopping: 30 calls on their way; Ctrl-C again ends at once"
+
+
+def test_users_with_both_steps_are_done_when_their_sessions_are():
+    """A thousand passwords and four hundred ended sessions are four hundred users done."""
+    two = batch(done=1_000, failed=0, total=1_000)
+    two.sessions["succeeded"], two.sessions["pending"] = 400, 600
+    assert "400 of 1,000 users" in "\n".join(drawn(scene(two), 80))
+
+
+def test_the_bar_is_no_alarm():
+    """Progress is cyan and green; red is for what failed."""
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(frame(scene(batch(failed=0, outcomes={"ok": 658})), 80, 24))
+    shown = console.file.getvalue()
+    assert "\x1b[36m━" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_at_the_end_the_next_commands_are_named():
+    """Failed users lead to the report, a finished batch to its close, a halted one to `resume`."""
+    ended = batch(done=1_200, state=BatchState.DONE)
+    assert after([ended]) == ["next:", "  bulkreset report 9 --state failed", "  bulkreset batch close 9"]
+    assert after([batch(failed=0, state=BatchState.HALTED)]) == ["next:", "  bulkreset batch resume 9"]
+    assert after([batch(failed=0)]) == []
+
+
+def test_a_log_line_is_said_in_words_and_once():
+    """The same event again is counted; the database being away is left to the view itself."""
+    notices = Notices(lambda: NOW)
+    event = {
+        "event": "account_paused",
+        "level": "warning",
+        "account": "zoom",
+        "reason": "429:\x1b[31m no",
+        "until": "x",
+    }
+    for _ in range(3):
+        notices(event)
+    notices({"event": "database_away", "reason": "gone"})
+    assert list(notices) == ["21:43:05 account paused: zoom: 429:\\u001b[31m no: until x (3 times)"]
+    assert (
+        in_words({"event": "request_refused", "request": 4, "reason": "no users"})
+        == "request refused: request 4: no users"
+    )
