@@ -8,7 +8,7 @@ from typing import Final
 
 from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.logs import logger
-from bulkreset.providers.answers import Told, asked_wait, is_page
+from bulkreset.providers.answers import WEB_PAGE, Told, asked_wait, is_page
 from bulkreset.providers.base import Answer, Auth, Pace, sanitise
 from bulkreset.providers.http import NoAnswer, ReadTransport
 
@@ -110,7 +110,7 @@ class Reader:
         if 300 <= status < 400:
             return f"its address redirects (HTTP {status}), which the API never does"
         if status == NETWORK_LOGIN or (status < 500 and is_page(answer)):
-            return f"a web page answers (HTTP {status}): another site, a proxy or a network's sign-in page"
+            return f"{WEB_PAGE}, or the address is another site's (HTTP {status})"
         if status == 404 and self.tell(answer).code not in self.known_404:
             return f"there is no such API at its address ({self.words(answer)})"
         if status == 200 and answer.body.lstrip()[:1] not in (b"{", b"["):

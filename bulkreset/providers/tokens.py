@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
-from bulkreset.providers.answers import UNREADABLE, read_json, table, text, whole
+from bulkreset.providers.answers import UNREADABLE, WEB_PAGE, is_page, read_json, table, text, whole
 from bulkreset.providers.base import Answer, sanitise
 from bulkreset.providers.credentials import Credential, refresh_all
 from bulkreset.providers.http import NoAnswer
@@ -180,9 +180,10 @@ class TokenAuth:
         token = text(told.get("access_token"))
         if token is None or not HEADER_TEXT.fullmatch(token):
             terms = self._grant.terms
+            why = WEB_PAGE if is_page(answer) else f"so it may not be {terms.provider}'s"
             raise ProviderUnavailable(
-                f"account {self._account!r}: an answer to the login holds no token (HTTP 200), so it may not be "
-                f"{terms.provider}'s; check {terms.setting}, or try again later"
+                f"account {self._account!r}: an answer to the login holds no token (HTTP 200): {why}; "
+                f"check {terms.setting}, or try again later"
             )
         life = _life(told.get("expires_in"), self._grant.terms.life_s)
         self._last = self._token or self._last
@@ -207,8 +208,8 @@ class TokenAuth:
             return self._away(said)
         if 200 <= status < 400 or body is UNREADABLE or (status == 404 and error not in terms.advice):
             return ProviderRefused(
-                f"account {self._account!r}: HTTP {status} is no answer of {terms.provider}'s login; "
-                f"check {terms.setting}"
+                f"account {self._account!r}: HTTP {status} is no answer of {terms.provider}'s login"
+                f"{f': {WEB_PAGE}' if is_page(answer) else ''}; check {terms.setting}"
             )
         advice = terms.advice.get(error or "", terms.otherwise)
         return ProviderRefused(f"account {self._account!r}: {terms.provider} refused the login: {said}; {advice}")

@@ -97,7 +97,7 @@ async def test_a_page_in_the_middle_may_pass(account, pot, clock):
     assert await provider.headcount(pot) in (3, 9)
     assert clock.slept == [1]
     answers[:] = [IN_ITS_PLACE["a page"]]
-    with pytest.raises(ProviderUnavailable, match="a web page answers"):
+    with pytest.raises(ProviderUnavailable, match="a web page in place of"):
         await provider.headcount(pot)
 
 

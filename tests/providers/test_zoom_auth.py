@@ -7,6 +7,7 @@ from base64 import b64decode
 import pytest
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
+from bulkreset.providers.answers import WEB_PAGE
 from bulkreset.providers.base import Answer
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import Unclear, Unreachable
@@ -200,12 +201,16 @@ async def test_every_credential_is_masked(clock):
             "account 'zoom-prod': Zoom refused the login: 4717 (disabled); activate the app in the Zoom App",
         ),
         (Answer(403, {}, b"{}"), ProviderRefused, "check client_id, client_secret, account_id"),
-        (Answer(404, {}, b"<html>"), ProviderRefused, "HTTP 404 is no answer of Zoom's login; check oauth_url"),
+        (Answer(404, {}, b"<html>"), ProviderRefused, f"no answer of Zoom's login: {WEB_PAGE}; check oauth_url"),
         (Answer(302, {}, b""), ProviderRefused, "check oauth_url"),
         (Answer(429, {}, b'{"code": 429, "message": "slow down"}'), ProviderUnavailable, "429 (slow down)"),
         (Answer(500, {}, b""), ProviderUnavailable, "HTTP 500; try again later"),
         (Answer(200, {}, b"{}"), ProviderUnavailable, "holds no token"),
-        (Answer(200, {}, b"<html>"), ProviderUnavailable, "holds no token"),
+        (
+            Answer(200, {}, b"<html>"),
+            ProviderUnavailable,
+            f"no token (HTTP 200): {WEB_PAGE}; check oauth_url",
+        ),
         (granted("to\nken"), ProviderUnavailable, "holds no token"),
         (Unreachable("zoom.example: refused"), ProviderUnavailable, "zoom.example: refused; try again later"),
         (Unclear("zoom.example: lost"), ProviderUnavailable, "zoom.example: lost"),
