@@ -15,6 +15,7 @@ from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
+    from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import Order, Ordered
     from bulkreset.intake.users_file import UserLine
 
@@ -32,8 +33,7 @@ def create(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with a header naming email and/or user_id (and priority), or one user per line; "
-            "- is standard input.",
+            help="A CSV or JSON export, a report of bulkreset, or one user per line; - is standard input.",
         ),
     ] = None,
     all_users: Annotated[
@@ -118,6 +118,7 @@ def create(
     from bulkreset.errors import UsageError
     from bulkreset.intake.concerns import Concern
     from bulkreset.intake.filters import filters_for
+    from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import Order
     from bulkreset.logs import configure
     from bulkreset.options import Options
@@ -142,6 +143,7 @@ def create(
         recipients(escrow_to)
     kind = settings.account(account).provider
     who = acting(settings)
+    naming = Naming.of(settings.account(account), account)
     order = Order(
         account,
         incident,
@@ -165,7 +167,7 @@ def create(
             halt_at=share(halt_at),
             include_admins=include_admins,
         ),
-        first=tuple(_listed(first)),
+        first=tuple(_listed(first, naming)),
         skip_if_reset_since=moment("--skip-if-reset-since", skip_if_reset_since),
         check_logins=check_logins,
         emergency=emergency,
@@ -182,14 +184,16 @@ def create(
 async def _place(
     settings: "Settings", order: "Order", users: str | None, exclude: list[str], *, dry_run: bool
 ) -> "Ordered":
+    from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import chunks, place
     from bulkreset.providers.http import ReadTransport
 
+    naming = Naming.of(settings.account(order.account), order.account)
     with ExitStack() as files:
 
         async def excluded() -> AsyncIterator[list["UserLine"]]:
             for name in exclude:
-                async for chunk in chunks(_lines(name, files)):
+                async for chunk in chunks(_lines(name, files, naming)):
                     yield chunk
 
         async with opened(settings) as store, transport(ReadTransport, settings) as way:
@@ -199,7 +203,7 @@ async def _place(
                 way,
                 None if dry_run else master_key(settings),
                 order,
-                users=None if users is None else chunks(_lines(users, files)),
+                users=None if users is None else chunks(_lines(users, files, naming)),
                 excluded=excluded(),
                 dry_run=dry_run,
                 progress=_progress(),
@@ -273,23 +277,23 @@ def _next(placed: "Ordered", order: "Order") -> str:
     return f"`bulkreset run` starts on it{start_at}"
 
 
-def _lines(name: str, files: ExitStack) -> "Iterator[UserLine]":
+def _lines(name: str, files: ExitStack, naming: "Naming") -> "Iterator[UserLine]":
     from bulkreset.errors import UsageError
     from bulkreset.intake.users_file import read_users
 
     if name == "-":
-        return read_users(sys.stdin.buffer, "standard input")
+        return read_users(sys.stdin.buffer, "standard input", naming)
     try:
-        return read_users(files.enter_context(Path(name).open("rb")), name)
+        return read_users(files.enter_context(Path(name).open("rb")), name, naming)
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
 
 
-def _listed(name: str | None) -> "list[UserLine]":
+def _listed(name: str | None, naming: "Naming") -> "list[UserLine]":
     if name is None:
         return []
     with ExitStack() as files:
-        return list(_lines(name, files))
+        return list(_lines(name, files, naming))
 
 
 def _progress() -> Any:

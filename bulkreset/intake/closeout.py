@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from bulkreset.address import canonical
 from bulkreset.config import Settings
 from bulkreset.errors import InputError
 from bulkreset.intake import preflight, protection, terms
@@ -212,11 +213,11 @@ def _prepare(roster: Roster) -> None:
 
 
 def _hold(roster: Roster, page: Sequence[Member]) -> None:
-    """Take in a page of the batch's roster; `name` is how an address is listed, whatever its case."""
+    """Take in a page of the batch's roster; `name` is what an address is compared by."""
     rows = (
         (
             member.user_ref,
-            member.user_ref.lower() if "@" in member.user_ref else member.user_ref,
+            canonical(member.user_ref),
             member.display,
             member.state,
             member.outcome,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
+from bulkreset.address import folded, folded_domain
 from bulkreset.errors import InputError
 from bulkreset.providers.base import DirectoryUser, Role, Status
 
@@ -45,7 +46,7 @@ class Filters:
     login_lag: timedelta = timedelta(0)
 
     def keeps(self, user: DirectoryUser) -> bool:
-        """Tell whether this user is meant; domains are compared case-folded and whole, never by their end."""
+        """Tell whether this user is meant; domains are compared folded and whole, never by their end."""
         return all(verdict is not False for verdict in self._verdicts(user))
 
     def undecided(self, user: DirectoryUser) -> bool:
@@ -66,6 +67,8 @@ class Filters:
         """Read what `as_dict` returned."""
         values: dict[str, Any] = {name: tuple(told[name]) for name in _WORDS if name in told}
         values |= {name: datetime.fromisoformat(told[name]) for name in _TIMES if name in told}
+        if "domains" in values:  # an older version folded less
+            values["domains"] = tuple(map(folded_domain, values["domains"]))
         return cls(**values, login_lag=timedelta(seconds=told.get("login_lag_s", 0)))
 
     def _verdicts(self, user: DirectoryUser) -> tuple[bool | None, ...]:
@@ -126,14 +129,15 @@ def _known(what: str, words: Iterable[str], allowed: Iterable[str], provider: st
 
 
 def _plain_domain(text: str) -> str:
-    domain = text.strip().removeprefix("@").casefold()
-    if "." not in domain.strip(".") or "@" in domain or not domain.isprintable() or " " in domain:
+    told = text.strip().removeprefix("@")
+    domain = folded_domain(told)
+    if "." not in domain.strip(".") or "@" in domain or not told.isprintable() or " " in told:
         raise InputError(f"{text!r} is not a domain; write it as in an address, such as example.com")
     return domain
 
 
 def _domain(email: str | None) -> str | None:
-    return None if email is None else email.rpartition("@")[2].casefold()
+    return None if email is None else folded(email).rpartition("@")[2]
 
 
 def _among(value: str | None, allowed: tuple[str, ...]) -> bool | None:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.config import Settings
 from bulkreset.errors import InputError, KeyMismatch, ProviderRefused, ProviderUnavailable, StoreError, UsageError
 from bulkreset.intake.concerns import Concern
+from bulkreset.intake.naming import Naming
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.logs import logger
@@ -83,13 +84,14 @@ class OrdersBySql:
             await _mark(conn, request.id, state="accepted", batch_id=batch_id, message=None)
 
         try:
+            order = _order(request)
             placed = await place(
                 self._store,
                 self._settings,
                 self._transport,
                 self._master,
-                _order(request),
-                users=self._users(request.id),
+                order,
+                users=self._users(request.id, order.account),
                 excluded=chunks(()),
                 accept=accept,
             )
@@ -108,7 +110,8 @@ class OrdersBySql:
         logger().info("request_accepted", request=request.id, batch=placed.id, users=placed.total)
         return True
 
-    async def _users(self, request_id: int) -> AsyncIterator[list[UserLine]]:
+    async def _users(self, request_id: int, account: str) -> AsyncIterator[list[UserLine]]:
+        naming = Naming.of(self._settings.account(account), account)
         last = 0
         row_number = 0
         while True:
@@ -128,7 +131,9 @@ class OrdersBySql:
             for row in rows:
                 row_number += 1
                 name = f"request {request_id}"
-                lines.append(user_line(_text(row.user_ref, f"{name}: user {row_number}"), row_number, name))
+                lines.append(
+                    user_line(_text(row.user_ref, f"{name}: user {row_number}"), row_number, name, naming)
+                )
             yield lines
             last = rows[-1].id
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from bulkreset.address import canonical
 from bulkreset.errors import InputError
 from bulkreset.intake.protection import Protected
 from bulkreset.intake.roster import CHUNK, Roster, disk_errors
@@ -39,12 +40,16 @@ class Plan:
         """
         if not protected.names:
             return
-        with disk_errors():
-            self._db.create_function("covers", 1, protected.covers, deterministic=True)
-            self._db.execute(_COVERED)
-        self.skip_noted(Skip.PROTECTED, "protected by the configuration: never reset")
+        self.skip_covered(protected, Skip.PROTECTED, "protected by the configuration: never reset")
         if not self._roster.listed:
             self._refuse_undecided(protected)
+
+    def skip_covered(self, people: Protected, why: Skip, message: str) -> None:
+        """Skip whoever is one of these people by any name that the users file or the listing knows them by."""
+        with disk_errors():
+            self._covering(people)
+            self._db.execute(_COVERED)
+        self.skip_noted(why, message)
 
     def note(self, names: Iterable[str | None]) -> None:
         """Note ids and addresses, for `skip_noted`."""
@@ -63,11 +68,11 @@ class Plan:
         with disk_errors():
             self._db.executemany("INSERT OR IGNORE INTO mark VALUES (?, ?, ?)", refs)
 
-    def is_listed(self, email: str) -> bool:
-        """Tell whether the listing has somebody with this address."""
+    def is_listed(self, people: Protected) -> bool:
+        """Tell whether the listing has any of these people."""
         with disk_errors():
-            found = self._db.execute("SELECT 1 FROM listed WHERE email = ? LIMIT 1", (email.strip().lower(),))
-            return found.fetchone() is not None
+            self._covering(people)
+            return bool(self._roster.count(_LISTED))
 
     def skip_role(self, role: Role | None, why: Skip, message: str) -> None:
         """Skip whom the listing shows in this role, or in none that is known."""
@@ -189,6 +194,9 @@ class Plan:
                     "the app list users"
                 )
 
+    def _covering(self, people: Protected) -> None:
+        self._db.create_function("covers", 1, people.covers, deterministic=True)
+
     def _skip_listed(self, condition: str, value: object, why: Skip, message: str) -> None:
         with disk_errors():
             self._db.execute(_SKIP_LISTED.format(condition), (why, message, value))
@@ -200,16 +208,17 @@ class Plan:
 
 
 def _both(names: Iterable[str | None]) -> Iterator[tuple[str]]:
-    """Yield each name as it is, for an id, and in lower case where it is an address, as rosters hold them."""
+    """Yield each name as it is, for an id, and in canonical form where it is an address, as rosters hold them."""
     for name in names:
         if name:
             yield (name,)
             if "@" in name:
-                yield (name.lower(),)
+                yield (canonical(name),)
 
 
 _TABLES: Final = """
     CREATE INDEX person_by_ref ON person (user_ref);
+    CREATE INDEX person_by_name ON person (name);
     CREATE TABLE mark (user_ref TEXT PRIMARY KEY, skipped TEXT, message TEXT) WITHOUT ROWID;
     CREATE TABLE turn (user_ref TEXT PRIMARY KEY, ahead INTEGER) WITHOUT ROWID;
     CREATE TABLE canary (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -221,10 +230,12 @@ _TABLES: Final = """
 
 _COVERED: Final = """
     INSERT OR IGNORE INTO named
-    SELECT user_ref FROM person WHERE covers(user_ref) OR covers(display)
+    SELECT name FROM person WHERE covers(user_ref) OR covers(display)
     UNION SELECT user_id FROM line WHERE user_id IS NOT NULL AND (covers(user_id) OR covers(email))
     UNION SELECT user_id FROM account_user WHERE covers(user_id) OR covers(email)
 """
+
+_LISTED: Final = "SELECT EXISTS (SELECT 1 FROM account_user WHERE covers(user_id) OR covers(email))"
 
 _KNOWN_ALSO_BY: Final = (
     "INSERT OR IGNORE INTO named SELECT user_id FROM listed WHERE email IN (SELECT name FROM named)",
@@ -234,13 +245,13 @@ _KNOWN_ALSO_BY: Final = (
 
 _SKIP_NAMED: Final = """
     INSERT OR IGNORE INTO mark
-    SELECT user_ref, ?, ? FROM person JOIN named ON named.name = person.user_ref WHERE resolved
+    SELECT user_ref, ?, ? FROM person JOIN named ON named.name = person.name WHERE resolved
 """
 
 _SKIP_LISTED: Final = """
     INSERT OR IGNORE INTO mark
     SELECT person.user_ref, ?, ?
-    FROM account_user JOIN person ON person.user_ref IN (account_user.user_id, account_user.email)
+    FROM account_user JOIN person ON person.name IN (account_user.user_id, account_user.email)
     WHERE account_user.{} AND person.resolved
 """
 
@@ -267,13 +278,14 @@ _NAMED_BY: Final = """
 
 _BY_PRIORITY: Final = """
     INSERT INTO turn
-    SELECT coalesce(line.user_id, known.user_id, line.email), max(line.priority)
+    SELECT person.user_ref, max(line.priority)
     FROM line LEFT JOIN known ON line.user_id IS NULL AND known.email = line.email
+    JOIN person ON person.name = coalesce(line.user_id, known.user_id, line.email)
     WHERE line.priority GROUP BY 1
 """
 
 _PUT_FIRST: Final = """
-    INSERT INTO turn SELECT user_ref, ? FROM person JOIN named ON named.name = person.user_ref WHERE true
+    INSERT INTO turn SELECT user_ref, ? FROM person JOIN named ON named.name = person.name WHERE true
     ON CONFLICT DO UPDATE SET ahead = ahead + ?
 """
 

@@ -18,7 +18,7 @@ from bulkreset.intake.beside import beside
 from bulkreset.intake.concerns import Concern
 from bulkreset.intake.listing import Progress, Sleep, list_account
 from bulkreset.intake.plan import Plan
-from bulkreset.intake.protection import Protected
+from bulkreset.intake.protection import Protected, owner_of
 from bulkreset.intake.roster import Counted, Roster
 from bulkreset.intake.terms import Order
 from bulkreset.logs import logger
@@ -131,15 +131,14 @@ def _mark_known(
     if me is not None:
         plan.note((me.user_id, me.email))
         plan.skip_noted(Skip.SELF, "bulkreset itself works as this user: never reset")
-    owner = account.owner if isinstance(account, ZendeskSettings) else None
+    owner = owner_of(account, f"accounts.{order.account}")
     if owner is not None:
         if order.options.include_admins and not plan.is_listed(owner):
             raise ConfigError(
                 f"accounts.{order.account}: the account has no user with the address of its `owner`, so that the "
                 "owner could be reset among the admins; correct the address"
             )
-        plan.note((owner,))
-        plan.skip_noted(Skip.OWNER, _OWNER)
+        plan.skip_covered(owner, Skip.OWNER, _OWNER)
     plan.skip_role(Role.OWNER, Skip.OWNER, _OWNER)
     if not order.options.include_admins:
         plan.skip_role(Role.ADMIN, Skip.ADMIN, "an admin of the account: not reset unless admins are asked for")

@@ -4,38 +4,41 @@ Asked when a roster is made and once more when a call is about to leave.
 """
 
 import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from bulkreset.address import folded
 from bulkreset.config import ProtectedFile, ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, InputError
-from bulkreset.intake.users_file import read_users, user_line
+from bulkreset.intake.naming import Naming
+from bulkreset.intake.user_line import read_name
+from bulkreset.intake.users_file import read_users
 
-Stamp = tuple[int, int, int]
-"""What changes when a file does: when it was written, its size, and which file it is."""
+Stamp = tuple[int, ...]
+"""What changes when a file does: when it and its entry were written, its size, and which file it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """Names of people, by address or id, case-folded, and each letter in one spelling.
+    """Names of people, by address or id, folded so far that whoever could be meant is.
 
-    `path` is the file that they came from, if they did.
+    `path` is the file that they came from, if they did, as it is configured: links in it are followed at each use.
     """
 
     names: frozenset[str]
     path: Path | None = None
     stamp: Stamp | None = None
+    naming: Naming | None = None
 
     @classmethod
     def of(cls, *names: str) -> Self:
         """Protect these."""
-        return cls(frozenset(map(_folded, names)))
+        return cls(frozenset(map(folded, names)))
 
     def covers(self, *names: str | None) -> bool:
         """Tell whether somebody who is known by all these names is protected by any of them. Pure."""
-        return any(name is not None and _folded(name) in self.names for name in names)
+        return any(name is not None and folded(name) in self.names for name in names)
 
     def refreshed(self) -> "Protected":
         """Return the list as its file stands now; the same object where that did not change.
@@ -43,9 +46,9 @@ class Protected:
         Raises ConfigError and InputError where the file cannot be read any more: nobody is known to be
         unprotected then, so nothing may be sent.
         """
-        if self.path is None or _stamp(self.path) == self.stamp:
+        if self.path is None or self.naming is None or _stamp(self.path) == self.stamp:
             return self
-        return _read(self.path)
+        return _read(self.path, self.naming)
 
 
 def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | None:
@@ -59,34 +62,42 @@ def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | Non
         return None
     if told == "none":
         return Protected.of()
+    naming = Naming.of(account)
     if isinstance(told, ProtectedFile):
-        return _read(base / told.file)
+        return _read(base / told.file, naming)
     assert isinstance(told, list)
     if not told or not all(name.strip() for name in told):
         raise ConfigError('protected names nobody, or has an empty name; name the users, or write "none"')
-    for number, name in enumerate(told, 1):
-        try:
-            user_line(name, number, "protected")
-        except InputError:  # it would protect nobody, unseen
-            raise ConfigError(
-                f"protected: name {number} is neither an e-mail address nor a user id; write each by itself"
-            ) from None
+    for number, name in enumerate(told, 1):  # one that is nobody's would protect nobody, unseen
+        _check(name, f"protected: name {number}", naming)
     return Protected.of(*told)
 
 
-def _folded(name: str) -> str:
-    # An accent may be a letter of its own or a part of one, as whoever typed it had it.
-    return unicodedata.normalize("NFKC", name.strip().casefold())
+def owner_of(account: ZoomSettings | ZendeskSettings, place: str) -> Protected | None:
+    """Return the configured owner; None where there is none. Raises ConfigError for what names nobody."""
+    owner = account.owner if isinstance(account, ZendeskSettings) else None
+    if owner is None:
+        return None
+    _check(owner, f"{place}.owner", Naming.of(account))
+    return Protected.of(owner)
 
 
-def _read(path: Path) -> Protected:
+def _check(name: str, place: str, naming: Naming) -> None:
+    try:
+        read_name(name, place, naming)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _read(path: Path, naming: Naming) -> Protected:
     stamp = _stamp(path)  # before: what is written while it is read is read again
     try:
         with path.open("rb") as source:
-            names = [name for line in read_users(source, str(path)) for name in (line.email, line.user_id) if name]
+            lines = read_users(source, str(path), naming)
+            names = frozenset(folded(name) for line in lines for name in (line.email, line.user_id) if name)
     except OSError as error:
         raise _unreadable(path, error) from None
-    return Protected(frozenset(map(_folded, names)), path, stamp)
+    return Protected(names, path, stamp, naming)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -94,7 +105,7 @@ def _stamp(path: Path) -> Stamp:
         found = os.stat(path)  # noqa: PTH116  (as cheap as it gets: it is asked at every claim)
     except OSError as error:
         raise _unreadable(path, error) from None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

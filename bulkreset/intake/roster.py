@@ -12,6 +12,7 @@ from itertools import starmap
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from bulkreset.address import canonical, folded
 from bulkreset.errors import InputError, StoreError
 from bulkreset.intake.users_file import UserLine
 from bulkreset.providers.base import DirectoryUser
@@ -39,8 +40,9 @@ class Roster:
     Every line that was added is counted once: lines = total + excluded + duplicates. The four results stand
     after `freeze`.
 
-    Two lines are one person where they have the same id, or the same address and not two different ids.
-    Addresses are compared in lower case, ids exactly. Calls may come from several threads, one at a time.
+    Two lines are one person where they have the same id, or the same address and not two different ids. Ids are
+    compared exactly, addresses in their canonical form; an exclusion reaches whoever it could mean, in the widest.
+    Calls may come from several threads, one at a time.
     """
 
     def __init__(self, name: str = "the users file") -> None:
@@ -59,14 +61,14 @@ class Roster:
     def add(self, lines: Iterable[UserLine]) -> None:
         """Take up users."""
         with disk_errors():
-            self.db.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", map(_keyed, lines))
+            self.db.executemany("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?)", map(_keyed, lines))
 
     def exclude(self, lines: Iterable[UserLine]) -> None:
         """Take up people who must not be reset; a line with both names excludes whoever has either."""
         with disk_errors():
             self.db.executemany(
                 "INSERT INTO excluded VALUES (?, ?)",
-                ((email, user_id) for email, _, user_id, _ in map(_keyed, lines)),
+                ((None if email is None else folded(email), user_id) for _, email, user_id, _ in lines),
             )
 
     def take_listing(self, users: Iterable[tuple[DirectoryUser, bool, bool]]) -> int:
@@ -104,17 +106,20 @@ class Roster:
     def freeze(self, *, ids_required: bool) -> None:
         """Merge, exclude, sort and hash; call it once, and nothing but `rows` after it.
 
-        Raises InputError where nobody is left, and where it cannot be told whether an excluded person is among
-        the users, one being named by id and the other by address.
+        Raises InputError where nobody is left, where an address is that of several people, and where it cannot be
+        told whether an excluded person is among the users, one being named by id and the other by address.
         """
         assert not self.sha256, "a roster is frozen once"
         with disk_errors():
             lines = self.lines()
             if not lines:
                 raise InputError(f"{self._name}: names no users")
+            if self.listed:
+                self._tell_apart()
             self.db.execute(_KNOWN_BY_LINES)
             if self.listed:
                 self.db.execute(_KNOWN_BY_LISTING if ids_required else _KNOWN_TWICE)
+                self.db.execute(_SPELT_BY_LISTING)
             self.db.execute(_PEOPLE)
             if self.listed:
                 self.db.execute(_SHOW_LISTED)
@@ -163,6 +168,17 @@ class Roster:
                 digest.update("".join(f"{user_ref}\n" for (user_ref,) in chunk).encode("utf-8"))
         return digest.hexdigest()
 
+    def _tell_apart(self) -> None:
+        """Give their ids to lines whose address several listed users have, each in a spelling of their own."""
+        if not self.count("SELECT EXISTS (SELECT 1 FROM shared)"):
+            return
+        self.db.execute(_TELL_APART)
+        if left := self.db.execute(_STILL_SHARED).fetchone():
+            raise InputError(
+                f"{self._name}: {left[0]!r} is the address of {left[1]} users of the account, who differ only in "
+                "how it is written; name them by user_id"
+            )
+
     def _refuse_undecided(self, *, ids_required: bool) -> None:
         """Refuse where an exclusion may miss its person; the provider's listing, if it was read, has decided."""
         if not self.listed and (count := self.count("SELECT count(*) FROM undecided_email")):
@@ -177,22 +193,37 @@ class Roster:
             )
 
 
-def _keyed(user: UserLine) -> tuple[str | None, str | None, str | None, int]:
-    """Return the address to compare by, the one to show where it differs, the id, and the priority.
+_Row = tuple[str | float | None, ...]
 
-    Lower case, not case folding: that would write 'straße' as 'strasse', which is somebody else's address.
-    """
+
+def _keyed(user: UserLine) -> _Row:
     _, email, user_id, priority = user
     if email is None:
-        return None, None, user_id, priority
-    key = email.lower()
-    return key, None if key == email else email, user_id, priority
+        return None, None, user_id, priority, None, None
+    key, shown, spelling, wide = _forms(email, email.lower())
+    return key, shown, user_id, priority, spelling, wide
 
 
-def _listed(user: DirectoryUser, meant: bool, undecided: bool) -> tuple[str | float | None, ...]:
+def _listed(user: DirectoryUser, meant: bool, undecided: bool) -> _Row:
     email = user.email or ""
+    key, _, spelling, wide = _forms(email, email.lower() if email.isascii() else email)
     created = None if user.created_at is None else user.created_at.timestamp()
-    return user.user_id, email.lower(), email, user.role, user.status, user.bot, created, meant, undecided
+    return (
+        *(user.user_id, key, email, user.role, user.status, user.bot, created, meant, undecided),
+        *(spelling, wide),
+    )
+
+
+def _forms(email: str, spelling: str) -> tuple[str, str | None, str | None, str | None]:
+    """Return the address to compare by and, where it differs, what to show, to send, and to be spared by."""
+    key = canonical(email)
+    wide = None if key.isascii() and "xn--" not in key else folded(email)
+    return (
+        key,
+        None if key == email else email,
+        None if key == spelling else spelling,
+        None if key == wide else wide,
+    )
 
 
 @contextmanager
@@ -212,26 +243,33 @@ _TABLES: Final = """
     PRAGMA synchronous = OFF;
     PRAGMA cache_size = -4000;
     PRAGMA temp_store = FILE;
-    CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT, priority INTEGER);
+    CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT, priority INTEGER, spelling TEXT, wide TEXT);
     CREATE TABLE excluded (email TEXT, user_id TEXT);
     CREATE TABLE account_user (
         user_id TEXT, email TEXT, shown TEXT, role TEXT, status TEXT, bot INTEGER, created REAL, meant INTEGER,
-        undecided INTEGER, PRIMARY KEY (user_id, email)
+        undecided INTEGER, spelling TEXT, wide TEXT, PRIMARY KEY (user_id, email)
     ) WITHOUT ROWID;
     CREATE TABLE unreadable (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE VIEW listed AS SELECT email, user_id FROM account_user WHERE email <> '';
+    CREATE VIEW listed AS
+        SELECT email, user_id, coalesce(spelling, email) AS spelling, coalesce(wide, email) AS wide
+        FROM account_user WHERE email <> '';
+    CREATE VIEW shared AS
+        SELECT email, count(DISTINCT user_id) AS users FROM listed
+        WHERE email IN (SELECT email FROM listed WHERE spelling <> email)
+        GROUP BY email HAVING count(DISTINCT user_id) > 1 AND count(DISTINCT spelling) > 1;
     CREATE TABLE known (email TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID;
-    CREATE TABLE person (user_ref TEXT, display TEXT, resolved INTEGER);
+    CREATE TABLE spelt (email TEXT PRIMARY KEY, spelling TEXT) WITHOUT ROWID;
+    CREATE TABLE person (user_ref TEXT, name TEXT, display TEXT, resolved INTEGER);
     CREATE VIEW nameless AS
         SELECT user_id FROM line WHERE user_id NOT IN (SELECT user_id FROM excluded WHERE user_id IS NOT NULL)
         GROUP BY user_id HAVING max(email) IS NULL;
     CREATE VIEW undecided_email AS
         SELECT email FROM excluded WHERE user_id IS NULL AND EXISTS (SELECT 1 FROM nameless)
-        EXCEPT SELECT email FROM line WHERE user_id IS NOT NULL;
+        EXCEPT SELECT coalesce(wide, email) FROM line WHERE user_id IS NOT NULL;
     BEGIN;
 """
 
-_TAKE_LISTED: Final = "INSERT OR IGNORE INTO account_user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TAKE_LISTED: Final = "INSERT OR IGNORE INTO account_user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _COUNT_LISTED: Final = """
     SELECT count(*), sum(meant), sum(undecided) FROM (
@@ -241,7 +279,7 @@ _COUNT_LISTED: Final = """
 
 _ADD_LISTED: Final = """
     INSERT INTO line
-    SELECT nullif(email, ''), iif(shown = email, NULL, shown), user_id, 0
+    SELECT nullif(email, ''), iif(shown = email, NULL, shown), user_id, 0, spelling, wide
     FROM account_user WHERE meant GROUP BY user_id
 """
 
@@ -265,20 +303,46 @@ _KNOWN_TWICE: Final = """
     GROUP BY email
 """
 
-# Bare columns beside min() are those of the person's first line that has an address.
+_TELL_APART: Final = """
+    UPDATE line SET user_id = mine.user_id
+    FROM (SELECT email, spelling, min(user_id) AS user_id FROM listed GROUP BY email, spelling) AS mine
+    WHERE line.user_id IS NULL AND line.email IN (SELECT email FROM shared)
+        AND mine.email = line.email AND mine.spelling = coalesce(line.spelling, line.email)
+"""
+
+_STILL_SHARED: Final = """
+    SELECT coalesce(line.shown, line.email), shared.users
+    FROM line JOIN shared ON shared.email = line.email
+    WHERE line.user_id IS NULL LIMIT 1
+"""
+
+# The provider's own spelling of an address that is written in another way, on whichever side.
+_SPELT_BY_LISTING: Final = """
+    INSERT INTO spelt SELECT email, min(spelling) FROM listed
+    WHERE email IN (SELECT email FROM line WHERE user_id IS NULL AND spelling IS NOT NULL)
+        OR spelling <> email
+    GROUP BY email
+"""
+
+# Bare columns beside min() are those of the person's first line that has an address. `name` is what people are
+# compared by, `user_ref` what the provider is called with: an id, or an address as the provider writes it.
 _PEOPLE: Final = """
     INSERT INTO person
-    SELECT user_ref, coalesce(shown, email, user_ref), has_id
+    SELECT
+        iif(has_id, name, coalesce(spelt.spelling, people.spelling, name)) AS user_ref,
+        name, coalesce(shown, people.email, name), has_id
     FROM (
         SELECT
-            coalesce(line.user_id, known.user_id, line.email) AS user_ref,
+            coalesce(line.user_id, known.user_id, line.email) AS name,
             min(iif(line.email IS NULL, NULL, line.rowid)),
             line.shown AS shown,
             line.email AS email,
+            line.spelling AS spelling,
             coalesce(line.user_id, known.user_id) IS NOT NULL AS has_id
         FROM line LEFT JOIN known ON line.user_id IS NULL AND known.email = line.email
         GROUP BY 1
-    )
+    ) AS people
+    LEFT JOIN spelt ON spelt.email = name
     ORDER BY user_ref
 """
 
@@ -290,11 +354,12 @@ _SHOW_LISTED: Final = """
 """
 
 _EXCLUDE: Final = """
-    DELETE FROM person WHERE user_ref IN (
+    DELETE FROM person WHERE name IN (
         SELECT user_id FROM excluded WHERE user_id IS NOT NULL
-        UNION SELECT email FROM excluded WHERE email IS NOT NULL
-        UNION SELECT user_id FROM line WHERE user_id IS NOT NULL AND email IN (SELECT email FROM excluded)
-        UNION SELECT user_id FROM listed WHERE email IN (SELECT email FROM excluded)
+        UNION SELECT email FROM line WHERE coalesce(wide, email) IN (SELECT email FROM excluded)
+        UNION SELECT user_id FROM line
+            WHERE user_id IS NOT NULL AND coalesce(wide, email) IN (SELECT email FROM excluded)
+        UNION SELECT user_id FROM listed WHERE wide IN (SELECT email FROM excluded)
         UNION SELECT email FROM listed WHERE user_id IN (SELECT user_id FROM excluded)
     )
 """

@@ -1,9 +1,11 @@
 """The providers there are, and how an account's settings become one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 from bulkreset.config import SecretSource, ZendeskSettings, ZoomSettings
+from bulkreset.providers import zendesk_users, zoom_users
 from bulkreset.providers.base import Provider
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
@@ -47,3 +49,8 @@ def open_provider(
         transport=transport,
         monotonic=monotonic,
     )
+
+
+def ref_fault(settings: ZoomSettings | ZendeskSettings) -> Callable[[str], str | None]:
+    """Return what tells why a reference cannot name a user at this kind of provider; it needs no secrets."""
+    return zoom_users.ref_fault if isinstance(settings, ZoomSettings) else zendesk_users.ref_fault

@@ -23,6 +23,9 @@ from bulkreset.unsafe import cleaned
 
 MESSAGE_LIMIT = 500  # characters of provider text that are kept
 
+EXPORT_AS_TEXT = "format the column as text and export it again"
+"""What helps where a spreadsheet has taken an id for a number."""
+
 Pace = Callable[[], Awaitable[None]]
 """Wait until one more call may leave under the account's quota."""
 

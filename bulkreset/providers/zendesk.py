@@ -35,7 +35,7 @@ from bulkreset.providers.requirements import policy_from
 from bulkreset.providers.tokens import TokenAuth
 from bulkreset.providers.zendesk_answers import SETTING_ADVICE, read_answer, rule, rule_revocation
 from bulkreset.providers.zendesk_auth import FixedToken, ZendeskGrant
-from bulkreset.providers.zendesk_users import NEEDS, ZendeskUsers, is_user_id
+from bulkreset.providers.zendesk_users import NEEDS, ZendeskUsers, ref_fault
 from bulkreset.secret import Secret
 
 _SHORT: Final = timedelta(days=1)  # a token that ends sooner than this is worth a word
@@ -107,7 +107,7 @@ class Zendesk:
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zendesk user id, or None."""
-        return None if is_user_id(user_ref) else "a Zendesk user is named by a numeric id"
+        return ref_fault(user_ref)
 
     def set_password(self, user_ref: str, password: Secret) -> Call:
         """Build the call that sets this user's password."""

@@ -25,7 +25,7 @@ from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
 from bulkreset.providers.tokens import TokenAuth
 from bulkreset.providers.zoom_answers import read_answer, rule, rule_call
 from bulkreset.providers.zoom_auth import ZoomGrant
-from bulkreset.providers.zoom_users import ZoomUsers
+from bulkreset.providers.zoom_users import ZoomUsers, ref_fault
 from bulkreset.secret import Secret
 
 MAX_LENGTH: Final = 31  # "Should be less than 32 characters"
@@ -87,13 +87,7 @@ class Zoom:
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zoom user id or e-mail address, or None."""
-        if not user_ref or len(user_ref) > 254:
-            return "a Zoom user is named by an id or an e-mail address of at most 254 characters"
-        if user_ref in (".", "..") or user_ref.casefold() == "me":
-            return f"{user_ref!r} is no Zoom user id or e-mail address"  # `me` is the app's own user
-        if not user_ref.isprintable() or " " in user_ref:
-            return "a Zoom user id or e-mail address holds no spaces or control characters"
-        return None
+        return ref_fault(user_ref)
 
     def set_password(self, user_ref: str, password: Secret) -> Call:
         """Build the call that sets this user's password; Zoom mails the user about it.

@@ -1,0 +1,25 @@
+"""How people are named at one account: what can be an id there, and whose account it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from bulkreset.config import ZendeskSettings, ZoomSettings
+from bulkreset.providers import ref_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What every list of people for an account is read by, so that none is laxer than another.
+
+    `id_fault` is the provider's own judgement of an id. `account` is the name that a report must have been made
+    for; None where any will do.
+    """
+
+    id_fault: Callable[[str], str | None]
+    account: str | None = None
+
+    @classmethod
+    def of(cls, settings: ZoomSettings | ZendeskSettings, account: str | None = None) -> Self:
+        """Return how people are named at an account with these settings."""
+        return cls(ref_fault(settings), account)
