@@ -63,9 +63,8 @@ def folded_domain(domain: str) -> str:
 
 
 def unseen(text: str) -> str | None:
-    """Name the first character that nobody sees, such as 'U+200B ZERO WIDTH SPACE'; None where all are seen."""
-    found = _UNSEEN.search(text)
-    return None if found is None else code_point(found[0])
+    """Name the first character but a plain blank that nobody sees, such as 'U+200B ZERO WIDTH SPACE', or None."""
+    return next((code_point(letter) for letter in _UNSEEN.findall(text) if letter != " "), None)
 
 
 def odd_dot(text: str) -> str | None:

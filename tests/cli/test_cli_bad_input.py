@@ -20,7 +20,11 @@ BAD_FILES = {
     "blank": (b"\n \r\n\n", ["users.csv", "is empty"]),
     "header alone": (b"email,name\n", ["users.csv", "no users"]),
     "no header match": (b"name,phone\nAda,1\n", ["users.csv:1", "neither email nor user_id"]),
-    "header in a list": (b"Login\nada@example.com\n", ["users.csv:1", "looks like a header"]),
+    "header in a list": (b"Konten\nada@example.com\n", ["users.csv:1", "'Konten'", "as a header is"]),
+    "header of another language": (
+        b"Vorname;E-Mail-Adresse\nAd;a@example.com\n",
+        ["users.csv:1", "'E-Mail-Adresse' email"],
+    ),
     "header twice": (b"email,email\na@example.com,b@example.com\n", ["users.csv:1", "twice"]),
     "row too long": (b"email,name\na@example.com,Ada,Love\n", ["users.csv:2", "more fields"]),
     "row without a user": (b"email,name\n,Ada\n", ["users.csv:2", "neither email nor user_id"]),
@@ -28,7 +32,7 @@ BAD_FILES = {
     "line of 2 MB": (b"a@example.com\n" + b"x" * 2_000_000, ["users.csv:2", "longer than"]),
     "NUL bytes": (b"a@example.com\nb\0c@example.com\n", ["users.csv:2", "NUL"]),
     "escape sequence": (b"\x1b[2Ja@example.com\n", ["users.csv:1", "control character"]),
-    "UTF-16": ("a@example.com\n".encode("utf-16"), ["users.csv", "UTF-16", "UTF-8"]),
+    "damaged UTF-16": ("a@example.com\n".encode("utf-16")[:-1], ["users.csv", "UTF-16", "UTF-8"]),
     "UTF-16 without a mark": ("a@example.com\n".encode("utf-16-le"), ["users.csv", "UTF-16"]),
     "Latin-1": ("a@example.com\njosé@example.com\n".encode("latin-1"), ["users.csv:2", "UTF-8"]),
     "parent folder": (b"a@example.com\n../../accounts/me\n", ["users.csv:2", "user id"]),
@@ -482,3 +486,20 @@ def test_an_address_is_one_segment_of_the_path_whatever_it_holds(folder, stand_i
         assert call.path.count("/") == len(["", "zoom", "v2", "users", "X", "password"]) - 1, call.path
     for user in tenant.users:
         assert user.applied == (user.email in hostile), user.email
+
+
+BENT_IDS = {"rounded": "3.61E+11", "with a decimal": "361000000001.0", "grouped": '"361,000,000,001"'}
+
+
+@pytest.mark.parametrize("account", ["zoom", "zendesk"])
+@pytest.mark.parametrize("bent", BENT_IDS)
+def test_an_id_that_a_spreadsheet_has_bent_is_refused_in_every_list(folder, zoom, zendesk, bent, account):
+    """It would name nobody: refused with file and line among users, exclusions and the people to do first."""
+    folder.write("users.txt", "a@example.com\n")
+    folder.write("bent.csv", f"name,user_id\nVIP,{BENT_IDS[bent]}\n")
+    with unchanged(folder):
+        for more in (("--exclude", "bent.csv"), ("--first", "bent.csv")):
+            refused(folder.run(*folder.order(account, "users.txt", *more)), "bent.csv:2", "spreadsheet")
+        refused(folder.run(*folder.order(account, "bent.csv")), "bent.csv:2", "spreadsheet")
+    assert zoom.log.total == 0
+    assert zendesk.log.total == 0

@@ -38,6 +38,8 @@ POISON = {
     "an unknown account": ({"account": "nowhere"}, "no account 'nowhere'"),
     "bytes for a user": ({"user": b"\xff@example.com"}, "user 1 is not UTF-8"),
     "a path for a user": ({"user": "../../users/me"}, "request 1:1"),
+    "an id that a spreadsheet has bent": ({"user": "3.61E+11"}, "request 1:1: this is a number as a spreadsheet"),
+    "an address with an unseen character": ({"user": "a\u200b@example.com"}, "U+200B ZERO WIDTH SPACE"),
     "no users": ({"user": None}, "names no users"),
 }
 

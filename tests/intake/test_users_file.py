@@ -15,7 +15,6 @@ from bulkreset.intake.naming import Naming
 from bulkreset.intake.source_text import LINE_LIMIT
 from bulkreset.intake.users_file import read_users, user_line
 
-
 ANY = Naming(lambda _: None)
 
 
