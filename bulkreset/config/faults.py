@@ -19,7 +19,8 @@ _UNKNOWN: Final = "extra_forbidden"
 _MISSING: Final = "missing"
 _SECRETS: Final = frozenset({"key", "client_secret", "api_token", "oauth_token", "password"})
 _IN_WORDS: Final[Mapping[str, str]] = {
-    "protected": 'must be a list of texts, ["ceo@example.com"], or { file = "PATH" }',  # not "none", which protects nobody
+    # Not the word "none", which would lead people to what protects nobody.
+    "protected": 'must be a list of texts, ["ceo@example.com"], or { file = "PATH" }',
     "client_id": 'must be a text, { env = "NAME" } or { file = "PATH" }',
     "url": 'must be a text, { env = "NAME" } or { file = "PATH" }',
 }

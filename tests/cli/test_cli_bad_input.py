@@ -83,7 +83,7 @@ def test_a_zendesk_id_is_a_number(folder, zendesk):
     """What Zendesk cannot have as an id is refused before it is sent anywhere."""
     folder.write("users.txt", "361000000001\nabc\n")
     with unchanged(folder):
-        refused(folder.run(*folder.order("zendesk", "users.txt")), "'abc'", "numeric id")
+        refused(folder.run(*folder.order("zendesk", "users.txt")), "users.txt:2", "numeric id")
     assert writes(zendesk) == []
 
 
