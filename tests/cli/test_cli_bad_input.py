@@ -499,7 +499,7 @@ def test_an_id_that_a_spreadsheet_has_bent_is_refused_in_every_list(folder, zoom
     folder.write("bent.csv", f"name,user_id\nVIP,{BENT_IDS[bent]}\n")
     with unchanged(folder):
         for more in (("--exclude", "bent.csv"), ("--first", "bent.csv")):
-            refused(folder.run(*folder.order(account, "users.txt", *more)), "bent.csv:2", "spreadsheet")
+            refused(folder.run(*folder.order(account, "users.txt"), *more), "bent.csv:2", "spreadsheet")
         refused(folder.run(*folder.order(account, "bent.csv")), "bent.csv:2", "spreadsheet")
     assert zoom.log.total == 0
     assert zendesk.log.total == 0

@@ -89,7 +89,8 @@ async def test_a_protected_address_protects_however_it_is_listed(desk, kind, lis
     """What cannot be seen, or folds away, in the provider's spelling is no way past the list."""
     desk.account([user("1", "a@x.org"), user("7", listed)], kind=kind, settings={"protected": ["ceo@x.org"]})
     await desk.order("1", "7")
-    assert rows(desk) == [("1", "pending", None), ("7", "skipped", "protected")]
+    hidden = "unreadable" if "\u200b" in listed else "protected"
+    assert rows(desk) == [("1", "pending", None), ("7", "skipped", hidden)]
     assert protection.Protected.of("ceo@x.org").covers("7", listed)
 
 
