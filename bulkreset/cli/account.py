@@ -71,13 +71,16 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
     from bulkreset.providers import open_provider
     from bulkreset.providers.base import Checkup, Finding, Remark
     from bulkreset.providers.http import ReadTransport
+    from bulkreset.store import quotas
     from bulkreset.store.pace import Pacer
 
     account = settings.account(name)
     async with opened(settings) as store, transport(ReadTransport, settings) as way:
         provider = open_provider(name, account, settings.base, way)
         label = provider.label(Action.SET_PASSWORD)
-        pace = Pacer(store, Quota(name, label), Spacing.of(account.rate(label)))
+        pace = Pacer(store, Quota(name, label), Spacing.of(account.rate(label)), through_halt=True)
+        async with store.read() as conn:
+            halted = (await quotas.halts(conn)).get(name)
         try:
             checked = await provider.check(pace)
         except ProviderError as error:
@@ -85,6 +88,9 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
         rate = rate_of(account, provider, label)
         lower = lower_limit(account, provider, label)
     findings = [*checked.findings, _check_protected(account, settings.base)]
+    if halted is not None:
+        advice = "when all is well here, `bulkreset batch resume ID` of any of its batches lifts it"
+        findings.append(Finding("halted", ok=True, detail=f"{halted}; {advice}", remark=Remark.WARNING))
     if lower is not None:
         findings.append(Finding("limit", ok=True, detail=lower, remark=Remark.WARNING))
     policy = None if checked.policy is None else checked.policy.with_wishes(settings.passwords.wishes)

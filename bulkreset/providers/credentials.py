@@ -63,11 +63,8 @@ class Credential:
         if self._source is None:
             return "correct the configuration and start the workers again"
         if self._source.file is not None:
-            return f"put the new one into {self._base / self._source.file} and run `bulkreset batch resume ID`"
-        return (
-            f"set {self._source.env} to the new one, start the workers again and run `bulkreset batch resume ID` "
-            "(a secret in a file is read again by workers that run)"
-        )
+            return f"put the new one into {self._base / self._source.file}"
+        return f"set {self._source.env} to the new one and start the workers again (a file needs no new start)"
 
     def values(self) -> Iterable[str]:
         """Return every clear value that must be masked."""

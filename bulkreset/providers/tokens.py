@@ -84,7 +84,7 @@ class TokenAuth:
     @property
     def advice(self) -> str:
         """Say what to do where a token that was just issued is refused."""
-        return f"a fresh token is refused too: {self._grant.terms.refused_again}, then `bulkreset batch resume ID`"
+        return f"a fresh token is refused too: {self._grant.terms.refused_again}"
 
     async def prepare(self) -> None:
         """Have a token that lives; log in where there is none, renew where it ends within a minute.

@@ -139,8 +139,7 @@ class FixedToken:
         except ConfigError as error:
             if refused:
                 raise ProviderRefused(
-                    f"account {self._account!r}: Zendesk refuses the token, and {error}; put a new one there and "
-                    "run `bulkreset batch resume ID`"
+                    f"account {self._account!r}: Zendesk refuses the token, and {error}; put a new one there"
                 ) from None
 
     def headers(self) -> Mapping[str, str]:

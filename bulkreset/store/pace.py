@@ -18,7 +18,10 @@ _PATIENCE: Final = timedelta(minutes=5)
 
 
 class Pacer:
-    """Wait for one slot a call; `await pacer()` returns when the call may leave."""
+    """Wait for one slot a call; `await pacer()` returns when the call may leave.
+
+    `through_halt` is for reads that try whether a halted account can be called again.
+    """
 
     def __init__(
         self,
@@ -26,12 +29,14 @@ class Pacer:
         which: Quota,
         spacing: Spacing,
         *,
+        through_halt: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._store = store
         self._which = which
         self._spacing = spacing
+        self._through_halt = through_halt
         self._sleep = sleep
         self._monotonic = monotonic
 
@@ -44,7 +49,12 @@ class Pacer:
         lead = timedelta(0)
         while True:
             now, read_at, offer = await take_one(
-                self._store, self._which, self._spacing, Window(lead, lead + _HORIZON), monotonic=self._monotonic
+                self._store,
+                self._which,
+                self._spacing,
+                Window(lead, lead + _HORIZON),
+                through_halt=self._through_halt,
+                monotonic=self._monotonic,
             )
             if offer.halted_reason is not None:
                 raise ProviderRefused(

@@ -80,9 +80,11 @@ async def lock(store: Store, conn: AsyncConnection, which: Quota) -> Row[Any]:
     return row
 
 
-def offer(row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: int) -> Offer:
+def offer(
+    row: Row[Any], now: datetime, spacing: Spacing, window: Window, most: int, *, through_halt: bool = False
+) -> Offer:
     """Work out which slots a locked quota row has free. Pure; nothing is taken yet."""
-    if row.halted_reason is not None:
+    if row.halted_reason is not None and not through_halt:
         return Offer(range(0), halted_reason=row.halted_reason)
     if row.paused_until is not None and row.paused_until >= now + window.horizon:
         return Offer(range(0), opens_at=row.paused_until, pause_reason=row.pause_reason)
@@ -134,6 +136,7 @@ async def take_one(
     spacing: Spacing,
     window: Window,
     *,
+    through_halt: bool = False,
     monotonic: Callable[[], float] = monotonic,
 ) -> tuple[datetime, float, Offer]:
     """Take one slot for a call outside of any task; return the database's now, when it was read, and the slot."""
@@ -141,7 +144,7 @@ async def take_one(
         row = await lock(store, conn, which)
         now = await store.now(conn)
         read_at = monotonic()
-        found = offer(row, now, spacing, window, most=1)
+        found = offer(row, now, spacing, window, most=1, through_halt=through_halt)
         if found.slots or rewinds(found, row):
             await take(conn, which, row, now, spacing, found.slots, calls=len(found.slots))
         return now, read_at, found

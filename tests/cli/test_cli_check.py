@@ -130,3 +130,18 @@ def test_a_wrong_address_is_named(folder, zoom, zendesk, account, old, new, word
     assert len(failures) == 1
     assert words in failures[0]
     assert "scope" not in failures[0]
+
+
+def test_a_halted_account_can_be_tried(folder, stand_ins):
+    """Before the halt is lifted, the check tells whether a new secret serves; the halt stays, and is told."""
+    tenant = stand_ins.add("zendesk", "zendesk", faults=[{"kind": "401", "on": "writes"}])
+    folder.create("zendesk", ["user00001@example.com"])
+    assert folder.run("run", "--once").code == 4
+    tenant.faults.clear()
+    line, code = finding(folder, "zendesk", "halted")
+    assert code == 0
+    assert line.startswith("warn")
+    assert "refuses the login" in line
+    assert folder.run("run", "--once").code == 4
+    assert folder.run("batch", "resume", "1").code == 0
+    assert folder.run("run", "--once").code == 0

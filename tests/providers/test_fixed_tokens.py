@@ -79,7 +79,9 @@ def test_the_advice_names_the_place(file, monkeypatch):
     in_file = Credential.read(SecretSource(file=file.name), file.parent, "accounts.a.token")
     assert f"put the new one into {file}" in FixedToken(account="a", token=in_file).advice
     in_variable = Credential.read(SecretSource(env="TOKEN"), file.parent, "accounts.a.token")
-    assert "set TOKEN to the new one, start the workers again" in FixedToken(account="a", token=in_variable).advice
+    assert (
+        "set TOKEN to the new one and start the workers again" in FixedToken(account="a", token=in_variable).advice
+    )
 
 
 def test_an_api_token_that_is_refused_is_not_to_be_made_anew():
