@@ -160,3 +160,99 @@ def test_the_example_is_valid_as_it_stands_and_with_every_line_in_force(tmp_path
     assert load(path).accounts == {}
     path.write_text(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE))
     assert set(load(path).accounts) == {"zoom-prod", "support"}
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            HEAD + ZOOM.replace("client_secret", "client_secrt"),
+            ["8: unknown key 'accounts.z.client_secrt'; did you mean 'client_secret'?"],
+        ),
+        ('[password]\nkey = { file = "k" }\n', ["1: unknown key 'password'; did you mean 'passwords'?"]),
+        (HEAD + "lenght = 30\n", ["3: unknown key 'passwords.lenght'; did you mean 'length'?"]),
+        (
+            HEAD + ZOOM.replace("secret = { env", "secret = { evn"),
+            ["8: unknown key 'accounts.z.client_secret.evn'; did you mean 'env'?"],
+        ),
+        (
+            HEAD + "length = 7\n" + ZOOM.replace("plan", "plam").replace('account_id = "a"\n', "") + "[htp]\n",
+            [
+                "6: unknown key 'accounts.z.plam'; did you mean 'plan'?",
+                "9: unknown key 'htp'; did you mean 'http'?",
+                "3: 'passwords.length': must be greater",
+                "4: 'accounts.z.account_id' is missing",
+            ],
+        ),
+    ],
+)
+def test_every_fault_is_told_at_once_the_wrong_key_first(read, text, lines):
+    """Each with its line, and beside a wrong key the one that was meant."""
+    message = refusal(read, text)
+    at = -1
+    for number, line in enumerate(lines):
+        place = message.find(line if number == 0 else f"line {line}", at + 1)
+        assert place > at, (line, message)
+        at = place
+    assert message.count("line ") == len(lines) - 1
+
+
+def test_a_file_full_of_faults_stays_one_short_line(read):
+    """The rest is counted."""
+    message = refusal(read, HEAD + "".join(f"nonsense{n} = 1\n" for n in range(200)))
+    assert len(message) < 600
+    assert "more)" in message
+
+
+@pytest.mark.parametrize("value", ["[361000000001]", '"ceo@example.org"', '{ files = "p.txt" }', "3"])
+def test_a_wrong_protected_list_is_told_how_to_write_one(read, value):
+    """And not the one word that protects nobody."""
+    message = refusal(read, HEAD + ZOOM + f"protected = {value}\n")
+    assert 'a list of texts, ["ceo@example.com"]' in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (HEAD + "x = " + "[" * 20_000 + "\n", 3),
+        (HEAD + "x = " + "[" * 20_000 + "]" * 20_000 + "\n", 3),
+        (HEAD + "x = " + "{a=" * 20_000 + "1" + "}" * 20_000 + "\n", 3),
+        (HEAD + "x = " + "9" * 10_000 + "\n", 3),
+        (HEAD + "x = " + "9_" * 10_000 + "9\n", 3),
+    ],
+)
+def test_a_bomb_is_one_line(read, text, line):
+    """Deep brackets and endless numbers are named with file and line."""
+    assert f"config.toml:{line}: " in refusal(read, text)
+
+
+def test_deep_tables_are_one_line(read):
+    """A key with thousands of dots is refused as any other."""
+    assert "config.toml" in refusal(read, HEAD + "a." * 3_000 + "b = 1\n")
+
+
+def test_the_marks_that_windows_puts_before_a_text(tmp_path):
+    """UTF-8's is read over; UTF-16 is named, and so is the line that is in no UTF-8."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + HEAD.encode())
+    assert load(path).base == tmp_path
+    for encoding in ("utf-16-le", "utf-16-be"):
+        path.write_bytes("\ufeff".encode(encoding) + HEAD.encode(encoding))
+        with pytest.raises(ConfigError, match="UTF-16 text, by its byte order mark"):
+            load(path)
+    path.write_bytes(HEAD.encode() + b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match="line 3 is not UTF-8"):
+        load(path)
+
+
+@pytest.mark.parametrize("key", ["api_url", "oauth_url"])
+@pytest.mark.parametrize(
+    "end",
+    ["/#", "/#x", "/?", "/?a=b", "/ ", "/a b", "/\\t", "/\\r\\n", "\\\\x", "/\\u00a0", "/\\u2028", "/\\u0000"],
+)
+def test_an_address_is_plain(read, key, end):
+    """No fragment or query, not even an empty one, which would swallow every path; no blank."""
+    assert "plain address" in refusal(read, HEAD + ZOOM + f'{key} = "https://api.example.com{end}"\n')
+    if key == "api_url":
+        zendesk = ZENDESK.replace('subdomain = "example"', f'api_url = "https://api.example.com{end}"')
+        assert "plain address" in refusal(read, HEAD + zendesk)

@@ -3,20 +3,28 @@
 Modules are imported inside the commands that need them, so that `--help` answers at once.
 """
 
+import errno
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
 from bulkreset.cli import account, batch, database, demo, escrow, key, report, run, sandbox, setup, status
+from bulkreset.cli.arguments import hoisted
 from bulkreset.cli.context import Invocation
+from bulkreset.cli.process import give_up_output, harden, repair_streams
 from bulkreset.errors import BulkresetError
 
 # What typer raises for every fault in the arguments; it exports only this one of the family.
 _WrongArguments: Any = typer.BadParameter.__bases__[0]
+
+# What a write to standard output may end with: a full disk, a quota, a file that may not grow, a broken device.
+_OUTPUT_FAULTS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _PlainFlags:
@@ -48,8 +56,8 @@ def _show_version(asked: bool) -> None:
 app = typer.Typer(
     name="bulkreset",
     help="Reset the passwords of a whole organisation, at the provider's own pace, and prove what happened.",
-    epilog="Exit codes: 0 done, nothing failed · 1 error while running · 2 wrong usage or configuration · "
-    "3 finished, some tasks failed or were skipped · 4 work is left · 75 another runner holds this database.",
+    epilog="Exit codes: 0 done, nothing failed; 1 error while running; 2 wrong usage or configuration; "
+    "3 finished, some tasks failed or were skipped; 4 work is left; 75 another runner holds this database.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -77,26 +85,33 @@ for group in (app, batch.app, database.app, escrow.app, key.app):
 def root(
     context: typer.Context,
     config: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            metavar="FILE", envvar="BULKRESET_CONFIG", help="The configuration file.", show_default="./config.toml"
+            metavar="FILE",
+            envvar="BULKRESET_CONFIG",
+            help="The configuration file; otherwise config.toml in this folder, ~/.config/bulkreset or "
+            "/etc/bulkreset. May stand after the command too.",
         ),
-    ] = Path("config.toml"),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[  # noqa: ARG001  (its callback answers)
         bool,
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options of every command."""
     context.obj = Invocation(config=config, debug=debug)
 
 
 def main() -> None:
     """Run the command line; every error is one line on standard error."""
-    debug = "--debug" in sys.argv[1:]
+    repair_streams()
+    harden()
+    words = hoisted(sys.argv[1:])
+    debug = "--debug" in words
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(words, standalone_mode=False)
+        sys.stdout.flush()
     except _WrongArguments as error:
         if not error.format_message():  # no command was named, and typer has shown the help
             sys.exit(2)
@@ -109,23 +124,45 @@ def main() -> None:
         _end(error, "interrupted", 130, debug=debug)
     except BrokenPipeError as error:
         # The reader of our output has gone, as `head` does; the interpreter must not flush into it again.
-        sys.stdout = None
+        give_up_output()
         _end(error, "the reader of the output has gone", 1, debug=debug)
     except Exception as error:  # noqa: BLE001  (the top of the program: whatever it is, it becomes one line)
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
+            give_up_output()
+            _end(error, f"the output cannot be written whole: {error.strerror}", 1, debug=debug)
         said = str(error).splitlines()
         what = f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
         _end(error, f"unexpected error: {what}; run again with --debug and report it", 1, debug=debug)
+    sys.exit(code)
+
+
+def _plain(message: str) -> str:
+    """Say a fault of an argument without the words of the library that found it."""
+    message = message.removesuffix(".").replace("Value error, ", "")
+    message = re.sub(
+        r"(?i)(?:Input should be a valid integer, )?unable to parse string as an integer",
+        "must be a whole number",
+        message,
+    )
+    message = re.sub(
+        r"(?i)(?:Input should be a valid number, )?unable to parse string as a number", "must be a number", message
+    )
+    return message.replace("Input should be", "must be").replace(
+        "is not a valid integer", "must be a whole number"
+    )
 
 
 def _advice(error: Any) -> str:
-    said = error.format_message().removesuffix(".").replace("Value error, ", "")
-    return f"{said}; see `{error.ctx.command_path if error.ctx else app.info.name} --help`"
+    return (
+        f"{_plain(error.format_message())}; see `{error.ctx.command_path if error.ctx else app.info.name} --help`"
+    )
 
 
-def _end(error: BaseException, line: str, code: int, *, debug: bool) -> None:
+def _end(error: BaseException, line: str, code: int, *, debug: bool) -> NoReturn:
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    print(f"bulkreset: {' '.join(line.split())}", file=sys.stderr)
+    with suppress(OSError):  # nobody is left to be told
+        print(f"bulkreset: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(code)

@@ -26,16 +26,17 @@ W = TypeVar("W", "ReadTransport", "WriteTransport")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """The options that stood before the command."""
+    """The options of every command; without a `config` it is looked for."""
 
-    config: Path
+    config: Path | None
     debug: bool
 
     def settings(self) -> "Settings":
         """Read the configuration file. Raises ConfigError."""
         from bulkreset.config import load
+        from bulkreset.config.discovery import find
 
-        return load(self.config)
+        return load(self.config or find())
 
 
 def start(work: Coroutine[Any, Any, T]) -> T:

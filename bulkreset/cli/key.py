@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, start
+from bulkreset.cli.words import batches_in_words
 
 app = typer.Typer(help="Look at the master key, make a new one, exchange the old one.", no_args_is_help=True)
 
@@ -40,14 +41,14 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 
     sealed = start(work())
     names = [*master.fingerprints, *sorted(sealed.keys() - set(master.fingerprints))]
-    found = [
+    found: list[dict[str, Any]] = [
         {"fingerprint": name, "use": _use(name, master.fingerprints), "batches": sealed[name]} for name in names
     ]
     if as_json:
         print(json.dumps({"keys": found}, indent=2))
         return
     for one in found:
-        print(f"{one['fingerprint']}  {one['use']}, {one['batches']} batches")
+        print(f"{one['fingerprint']}  {one['use']}, {batches_in_words(one['batches'])}")
 
 
 @app.command()
@@ -70,10 +71,17 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"fingerprint": master.fingerprint, "rewrapped": changed}))
         return
-    print(f"{len(changed)} batches put under master key {master.fingerprint}; every open batch is under it now")
+    print(
+        f"{batches_in_words(len(changed))} put under master key {master.fingerprint}; "
+        "every open batch is under it now"
+    )
 
 
 def _use(name: str, fingerprints: list[str]) -> str:
     if name == fingerprints[0]:
         return "seals new batches"
-    return "opens old ones" if name in fingerprints else "not configured: its batches cannot go on"
+    return (
+        "opens what it sealed, seals nothing"
+        if name in fingerprints
+        else "not configured: its batches cannot go on"
+    )

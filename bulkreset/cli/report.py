@@ -37,10 +37,10 @@ def report(
     from bulkreset.errors import UsageError
     from bulkreset.model import TaskState
 
-    try:
-        states = [TaskState(word) for word in state or []]
-    except ValueError as error:
-        raise UsageError(f"{error}; states are: {', '.join(TaskState)}") from None
+    for word in state or []:
+        if word not in set(TaskState):
+            raise UsageError(f"there is no state {word!r}; states are: {', '.join(TaskState)}")
+    states = [TaskState(word) for word in state or []]
     invocation: Invocation = context.obj
     settings = invocation.settings()
     with text_output(output) as out:

@@ -16,3 +16,8 @@ def duration(seconds: float) -> str:
 def clock(at: datetime, now: datetime) -> str:
     """Say when, in UTC: the time today, with the date on another day."""
     return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def batches_in_words(count: int) -> str:
+    """Say how many batches."""
+    return f"{count:,} {'batch' if count == 1 else 'batches'}"

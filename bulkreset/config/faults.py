@@ -129,8 +129,8 @@ def _meant(place: Place, missing: set[Place]) -> str | None:
     """Find the key that was meant: one that is missing beside it, before any other of the table."""
     word = str(place[-1])
     absent = [str(other[-1]) for other in missing if other[:-1] == place[:-1]]
-    for names, closeness in ((absent, 0.6), (sorted(_keys(place[:-1])), 0.7)):
-        if close := get_close_matches(word, names, 1, closeness):
+    for names in (absent, sorted(_keys(place[:-1]))):
+        if close := get_close_matches(word, names, 1):
             return close[0]
     return None
 

@@ -19,7 +19,7 @@ SIZE_LIMIT: Final = 4 * 1024 * 1024
 """Bytes; a list of 100,000 protected people is shorter."""
 
 # tomllib takes a bracket for a call of its own, and Python takes numbers up to 4,300 digits.
-_NESTED: Final = re.compile(r"^(?:[^\\[\\]{}\n]*[\\[{]){100}", re.MULTILINE)
+_NESTED: Final = re.compile(r"^(?:[^\[\]{}\n]*[\[{]){100}", re.MULTILINE)
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4300,}")
 
 

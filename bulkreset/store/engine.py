@@ -199,6 +199,19 @@ def _is_the_databases(error: Exception) -> bool:
     return isinstance(error, kinds)  # TimeoutError is an OSError
 
 
+def is_newer(revision: str | None) -> bool:
+    """Whether tables were made by a later version; revisions are numbers of four digits."""
+    return revision is not None and revision > SCHEMA_REVISION
+
+
+def newer(revision: str | None) -> str:
+    """Say what to do about tables that are newer than this program."""
+    return (
+        f"the database is newer than this program: its tables are at revision {revision}, and this program knows "
+        f"{SCHEMA_REVISION}; upgrade bulkreset here"
+    )
+
+
 _NOW: Final = select(func.clock_timestamp())
 
 
@@ -210,6 +223,8 @@ async def _check_schema(store: Store) -> None:
         if "db upgrade" not in str(error):
             raise
         found = None
+    if is_newer(found):
+        raise SchemaBehind(newer(found))
     if found != SCHEMA_REVISION:
         raise SchemaBehind(
             f"the tables are at revision {found or 'none'} and this program needs {SCHEMA_REVISION}; "

@@ -13,9 +13,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import RunnerActive, StoreError
+from bulkreset.errors import RunnerActive, SchemaBehind, StoreError
 from bulkreset.store import sqlite
-from bulkreset.store.engine import engine_of, explained
+from bulkreset.store.engine import engine_of, explained, is_newer, newer
 from bulkreset.store.filelock import file_lock
 from bulkreset.store.place import Place, SqlitePlace
 from bulkreset.store.tables import SCHEMA_REVISION, metadata, worker
@@ -83,6 +83,8 @@ async def _connected(place: Place, *, write: bool) -> AsyncIterator[AsyncConnect
 
 def _upgrade(connection: Connection, alone: bool) -> tuple[str | None, str]:
     before = _revision(connection)
+    if is_newer(before):
+        raise SchemaBehind(newer(before))
     if before not in (None, SCHEMA_REVISION):
         at_work = _at_work(connection)
         if at_work or not alone:
@@ -111,6 +113,8 @@ def _at_work(connection: Connection) -> list[str]:
 
 def _differences(connection: Connection) -> list[str]:
     found = _revision(connection)
+    if is_newer(found):
+        return [newer(found)]
     if found != SCHEMA_REVISION:
         return [f"the tables are at revision {found or 'none'}, not {SCHEMA_REVISION}"]
     context = MigrationContext.configure(connection, opts={"compare_type": True})

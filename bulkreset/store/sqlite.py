@@ -1,5 +1,6 @@
 """SQLite: how the file is opened, and what its errors mean."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
@@ -81,10 +82,22 @@ def make_private(path: Path) -> None:
 def explain(said: str, path: Path) -> str:
     """Say in one line what the driver's words mean and what to do."""
     where = f"the database {path}"
+    if "disk i/o" in said.lower() and _is_full(path):  # how SQLite tells it where it must only read
+        said = "disk is full"
+    if "disk i/o" in said.lower() and _is_full(path):  # how SQLite tells it where it must only read
+        said = "disk is full"
     for sign, text in _ADVICE.items():
         if sign in said.lower():
             return f"{where} {text}"
     return f"{where} refused a statement: {said.splitlines()[0][:200]}"
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the file's disk has no room for the files that SQLite keeps beside it."""
+    try:
+        return shutil.disk_usage(path.parent).free < 128 * 1024
+    except OSError:
+        return False
 
 
 _ADVICE: Final = {

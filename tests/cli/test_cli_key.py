@@ -41,7 +41,7 @@ def test_a_key_is_exchanged_and_the_old_one_opens_nothing_any_more(folder, zoom,
     """Before: both keys side by side. After: the batch goes on with the new key, and not with the old one."""
     folder.create("zoom", emails(1, 2, 3))
     keys(NEW, OLD)
-    assert shown(folder) == [("seals new batches", 0), ("opens old ones", 1)]
+    assert shown(folder) == [("seals new batches", 0), ("opens what it sealed, seals nothing", 1)]
     ended = folder.run("key", "rotate", "--json")
     assert (ended.code, ended.json["rewrapped"]) == (0, [1])
     assert folder.run("key", "rotate", "--json").json["rewrapped"] == []
