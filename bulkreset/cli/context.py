@@ -61,6 +61,7 @@ async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]
     """Open the way to the providers, as configured."""
     from datetime import timedelta
 
+    from bulkreset.providers.connections import MOST_READY
     from bulkreset.providers.http import open_transport
 
     http = settings.http
@@ -69,7 +70,7 @@ async def transport(kind: "type[W]", settings: "Settings") -> AsyncIterator["W"]
         total_timeout=timedelta(seconds=http.total_timeout),
         connect_timeout=timedelta(seconds=http.connect_timeout),
         # Each account keeps to its own concurrency; the pool must never be what one account takes from another.
-        connections=settings.runner.concurrency * max(1, len(settings.accounts)) + _READS,
+        connections=(settings.runner.concurrency + MOST_READY) * max(1, len(settings.accounts)) + _READS,
         ca_file=None if http.ca_file is None else settings.base / http.ca_file,
         trust_env=http.trust_env,
     ) as way:

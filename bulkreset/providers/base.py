@@ -182,6 +182,10 @@ class Provider(Protocol):
     def auth(self) -> Auth:
         """The credentials of the account."""
 
+    @property
+    def base_url(self) -> str:
+        """What the address of every call begins with."""
+
     def label(self, action: Action) -> str:
         """Return the rate class that a call of this action is counted under."""
 

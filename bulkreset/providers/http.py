@@ -1,12 +1,6 @@
 """The one place where bytes leave for a provider: no retries, no redirects, no cookies, everything bounded.
 
-A request that did not come back with a complete answer ends in one of two ways, and the difference is what
-the promise "nothing is guessed" rests on:
-
-    NoAnswer
-    ├── Unreachable   surely failed before the request was sent: DNS, connect, TLS, proxy
-    └── Unclear       anything later, and anything in doubt: it may have been carried out
-        └── Garbled   an answer came, and it cannot be read; the text names the part
+A request that did not come back with a complete answer ends as one of the leaves of `no_answer`.
 
 aiohttp sends an idempotent request (PUT is one) a second time by itself when a kept-alive connection drops
 (`ClientSession._request`, `retry_persistent_connection`). That would be a call outside of quota and audit, so
@@ -16,7 +10,7 @@ a middleware turns the two exceptions that trigger it into ours before the sessi
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -30,29 +24,15 @@ from yarl import URL
 
 from bulkreset import __version__
 from bulkreset.config import is_loopback
-from bulkreset.errors import ConfigError, ProviderError
+from bulkreset.errors import ConfigError
 from bulkreset.ownership import check_file
 from bulkreset.providers.base import Answer, Call
+from bulkreset.providers.connections import UNCONNECTED, Connections, Connector, Opener, unreachable
+from bulkreset.providers.no_answer import Garbled, NoAnswer, Unclear
 from bulkreset.providers.wire import Fault, TolerantProtocol
 
 WRITE_LIMIT: Final = 64 * 1024  # bytes of an answer to a write; real ones are empty or a few hundred bytes
 READ_LIMIT: Final = 8 * 1024 * 1024  # bytes of a page of a listing; 300 Zoom users are about 200 KB
-
-
-class NoAnswer(ProviderError):  # noqa: N818  (named for the state, as all leaves are)
-    """No complete answer came; the text names the host and the kind of fault, and nothing of the request."""
-
-
-class Unreachable(NoAnswer):
-    """The request surely never left."""
-
-
-class Unclear(NoAnswer):
-    """The request may have been carried out."""
-
-
-class Garbled(Unclear):
-    """An answer came that cannot be read."""
 
 
 class ReadTransport:
@@ -135,20 +115,20 @@ class WriteTransport(ReadTransport):
         """Send one call, exactly once. Raises Unreachable where it surely never left, else Unclear."""
         return await self._exchange(call.method, call.url, {**headers, **_WRITE_HEADERS}, call.body, WRITE_LIMIT)
 
+    def connections(self, url: str, *, calls_per_s: float, changed: Callable[[], None]) -> Connections:
+        """Keep connections to an address ready for calls to it; `changed` is called when there are more.
+
+        A call that is sent while one is in use takes that one, or does not leave: NotSent is raised.
+        """
+        target = URL(url, encoded=True)
+        opener = Opener(self._session, target, self._route(target))
+        return Connections(opener, calls_per_s=calls_per_s, changed=changed)
+
 
 # Uncompressed: aiohttp takes a gzip body that was cut off for a shorter one, and the answers are tiny anyway.
 _WRITE_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 _FAULTS: Final = frozenset(map(str, Fault))
-
-_UNCONNECTED: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (aiohttp.ClientConnectorDNSError, "its name cannot be resolved"),
-    (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted; check http.ca_file"),
-    (aiohttp.ClientSSLError, "no TLS connection"),
-    (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
-    (aiohttp.ConnectionTimeoutError, "no connection in time"),
-    (aiohttp.InvalidURL, "not a usable address"),
-)
 
 T = TypeVar("T", bound=ReadTransport)
 
@@ -171,7 +151,7 @@ async def open_transport(
     total = total_timeout.total_seconds()
     # A connect that hangs must end as Unreachable, not as the Unclear of the total time-out.
     connect = min(connect_timeout.total_seconds(), total * 0.9)
-    connector = aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file))
+    connector = Connector(limit=connections, ssl=_tls(ca_file))
     # There is no public way to say which protocol reads the answers.
     connector._factory = partial(TolerantProtocol, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
     session = aiohttp.ClientSession(
@@ -196,12 +176,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     fault: NoAnswer
     try:
         return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-        fault = Unreachable(f"{request.url.host}: {_unconnected(error)}")
-    except UnicodeError:  # from the resolver, about a name that no DNS can hold
-        fault = Unreachable(f"{request.url.host}: its name cannot be resolved")
-    except aiohttp.ClientHttpProxyError as error:
-        fault = Unreachable(f"{request.url.host}: the proxy refused to connect (HTTP {error.status})")
+    except UNCONNECTED as error:
+        fault = unreachable(request.url.host, error)
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
         fault = _lost(request.url, error)
     raise fault
@@ -218,13 +194,6 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks) if size <= limit else None
-
-
-def _unconnected(error: Exception) -> str:
-    for kind, words in _UNCONNECTED:
-        if isinstance(error, kind):
-            return words
-    return "the connection was refused or has no route"
 
 
 def _lost(target: URL, error: Exception) -> Unclear:

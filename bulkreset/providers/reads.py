@@ -10,7 +10,8 @@ from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.logs import logger
 from bulkreset.providers.answers import WEB_PAGE, Told, asked_wait, is_page
 from bulkreset.providers.base import Answer, Auth, Pace, sanitise
-from bulkreset.providers.http import NoAnswer, ReadTransport
+from bulkreset.providers.http import ReadTransport
+from bulkreset.providers.no_answer import NoAnswer
 
 TRIES: Final = 8
 PATIENCE_S: Final = 60.0

@@ -14,7 +14,7 @@ from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import UNREADABLE, WEB_PAGE, is_page, read_json, table, text, whole
 from bulkreset.providers.base import Answer, sanitise
 from bulkreset.providers.credentials import Credential, refresh_all
-from bulkreset.providers.http import NoAnswer
+from bulkreset.providers.no_answer import NoAnswer
 from bulkreset.secret import Secret
 
 RENEW_EARLY: Final = 60.0  # seconds; what Zoom's own SDK uses (zoom/rivet-javascript, EXPIRATION_DELTA)

@@ -29,7 +29,8 @@ from bulkreset.providers.base import (
     Role,
 )
 from bulkreset.providers.credentials import Credential
-from bulkreset.providers.http import ReadTransport, Unclear, Unreachable, WriteTransport
+from bulkreset.providers.http import ReadTransport, WriteTransport
+from bulkreset.providers.no_answer import Unclear, Unreachable
 from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
 from bulkreset.providers.requirements import policy_from
 from bulkreset.providers.tokens import TokenAuth
@@ -100,6 +101,11 @@ class Zendesk:
             heed=self._heed,
         )
         self._users = ZendeskUsers(self._reader, self._api)
+
+    @property
+    def base_url(self) -> str:
+        """What the address of every call begins with."""
+        return self._api
 
     def label(self, action: Action) -> str:  # noqa: ARG002  (one pot for every action)
         """Return `default`: Zendesk counts every call in one pot."""

@@ -81,6 +81,11 @@ class Zoom:
         )
         self._users = ZoomUsers(self._reader, self._api)
 
+    @property
+    def base_url(self) -> str:
+        """What the address of every call begins with."""
+        return self._api
+
     def label(self, action: Action) -> str:
         """Return `medium`, or `light` for ending sessions."""
         return "light" if action is Action.REVOKE_SESSIONS else "medium"

@@ -3,8 +3,9 @@
     claimer → buffer → dispatcher → send → judge → recorder
 
 The claimer keeps about half a second of slots in the buffer. The dispatcher is the only waiter on the belt;
-it sends each call at its slot, and a call that is later than its grace is released, not sent. A pause or a
-halt empties the buffer at once, so that nothing leaves after it but the calls already in flight.
+it sends each call at its slot, over a connection that was open before, unless what may still be on its way to the
+provider forbids it; a call that is later than its grace is released, not sent. A pause or a halt empties the
+buffer at once, so that nothing leaves after it but the calls already in flight.
 """
 
 import asyncio
@@ -12,30 +13,29 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
 
 from bulkreset.errors import BulkresetError, ProviderError, ProviderRefused, ProviderUnavailable, StoreError
-from bulkreset.limits.belt import belt
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
 from bulkreset.model import Claim, Outcome, Quota, Verdict
-from bulkreset.passwords.policy import Wishes
 from bulkreset.providers.base import Call, Provider
-from bulkreset.providers.http import Garbled, Unclear, Unreachable, WriteTransport
+from bulkreset.providers.connections import Reserved
+from bulkreset.providers.no_answer import Garbled, NotSent, Unclear, Unreachable
+from bulkreset.runner.context import Context
 from bulkreset.runner.decide import backoff
+from bulkreset.runner.departure import Departure
 from bulkreset.runner.departures import Departures
-from bulkreset.runner.handling import PROTECTED, Guard, Handling
-from bulkreset.runner.recorder import GATHER_S, Recorder
+from bulkreset.runner.handling import PROTECTED, Handling
+from bulkreset.runner.recorder import GATHER_S
 from bulkreset.runner.watch import Watch
 from bulkreset.store import batches, claims, quotas
-from bulkreset.store.claims import Claimed, Sealer
-from bulkreset.store.engine import Store
+from bulkreset.store.claims import Claimed
 from bulkreset.store.pace import Pacer
-from bulkreset.store.quotas import Halt, Pause, Window
+from bulkreset.store.quotas import Halt, Pause, Window, at
 from bulkreset.store.results import Closing
 
 # Half of the horizon is kept in hand, so that a slow commit does not leave slots unused; all of it is what a
@@ -45,25 +45,7 @@ _LEAD: Final = timedelta(milliseconds=40)
 _MOST_CLAIMED: Final = 500
 _LEASE_MARGIN: Final = timedelta(seconds=10)
 _POLICY_GOOD_FOR_S: Final = 60.0
-# Connections are kept for 15 s by the client, and for who knows how long by the provider.
-_KEPT_FOR_S: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every lane of a worker shares."""
-
-    store: Store
-    transport: WriteTransport
-    recorder: Recorder
-    sealer: Sealer
-    guard: Guard
-    worker: str
-    http_timeout: timedelta
-    poll_interval: float
-    concurrency: int
-    wishes: Wishes
 
 
 class Lane:
@@ -93,7 +75,6 @@ class Lane:
         self._share = share  # the part of a limit that the provider itself tells
         self._heard = False  # whether any call of this lane has ended
         self._spacing = Spacing.of(rate)
-        self._belt = belt(rate, self._spacing)
         self._window = rate.window
         self._watch = Watch(self._window)
         self._handling = Handling(provider, context.guard)
@@ -104,6 +85,7 @@ class Lane:
         self._stopping = asyncio.Event()
         self._filled = asyncio.Event()  # the buffer holds a claim
         self._low = asyncio.Event()  # the buffer wants more
+        self._departure = Departure(context.transport, provider.base_url, rate, self._spacing, self._low.set)
         self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
         self._claiming = False
         self._drops = 0  # how often the buffer was emptied by a pause, a halt, a refused login or a stop
@@ -111,7 +93,6 @@ class Lane:
         self._finding = 0  # the recorder's number of our last pause or halt
         # Database time minus monotonic time; the machine's clock stands in until the first claim.
         self._offset = datetime.now(UTC) - _EPOCH - timedelta(seconds=monotonic())
-        self._answered_at = -math.inf
         self._cold_until = -math.inf
         self._policy_doubted = False
         self._policy_read_at = -math.inf
@@ -170,6 +151,7 @@ class Lane:
             await dispatcher
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
+            await self._departure.close()
 
     def stop(self) -> None:
         """Claim nothing more, and send nothing that is not on its way."""
@@ -198,6 +180,7 @@ class Lane:
         if claimed is None:
             return self._context.poll_interval
         self.claimed += len(claimed.claims)
+        self._departure.take(claimed.read_at + (at(slot) - claimed.now).total_seconds() for slot in claimed.spent)
         self._handling.know(claimed.batches)
         if drops != self._drops:
             self._release(claimed.claims, "the buffer was emptied while they were claimed")
@@ -235,7 +218,7 @@ class Lane:
         return self.halted is not None
 
     async def _prepared(self) -> bool:
-        """Have a login, and a fresh policy where the last one was refused."""
+        """Have a login, a fresh policy where the last one was refused, and connections for the first calls."""
         if monotonic() < self._login_again_at:
             return False
         try:
@@ -255,7 +238,8 @@ class Lane:
             return False
         if self._policy_doubted:
             await self._read_policy()
-        return True
+        paused = self.paused_until is not None and self.paused_until > self._at(monotonic())
+        return paused or bool(self._buffer) or bool(self._in_flight) or self._departure.ready()
 
     def _heed_limit(self) -> bool:
         """Keep to the limit that the provider tells of this account, where it is lower than the configured one.
@@ -269,7 +253,7 @@ class Lane:
             return True
         logger().warning("limit_told", account=self.quota.account, told=str(told), kept=str(rate))
         self._spacing = Spacing.of(rate)
-        self._belt = belt(rate, self._spacing)
+        self._departure.keep_to(rate, self._spacing)
         if rate.calls > before.calls or self.sent <= 1:
             return True
         self._cold_until = monotonic() + self._window.total_seconds()
@@ -297,6 +281,7 @@ class Lane:
                 window=Window(_LEAD, HORIZON),
                 most=most,
                 lease=self.lease,
+                withheld=self._departure.overdue(),
             )
         except StoreError as error:
             logger().error("claim_failed", account=self.quota.account, reason=str(error))
@@ -319,7 +304,7 @@ class Lane:
         self._hungry = len(claimed.claims) >= most
         if self._hungry:
             return poll  # the dispatcher wakes the claimer when the buffer runs low
-        if claimed.claims and len(claimed.claims) == len(offer.slots):
+        if claimed.spent and len(claimed.spent) == len(offer.slots) and not claimed.held_back:
             # Every slot up to the horizon is taken: come back when half of them are behind us.
             ends_in = (offer.slots.stop / US) - claimed.now.timestamp() - (monotonic() - claimed.read_at)
             return max(0.0, ends_in - HORIZON.total_seconds() / 2)
@@ -354,16 +339,21 @@ class Lane:
             # A stall that lets slots expire may have held up the call before them on its way out, so the belt
             # is passed for it; but once only, since each pass makes a slot of the next window wait and expire.
             self._release_expired()
-            async with self._belt:
-                pass
-            self._release_expired()
-            # While we waited the buffer may have been emptied, and filled again with later slots.
-            if not self._buffer or self._buffer[0][1] > monotonic():
+            if not self._buffer:
                 self._room.release()
                 continue
-            claim, _ = self._buffer.popleft()
+            reserved = await self._departure.reserve(self._buffer[0][1])
+            self._release_expired()
+            # While we waited the buffer may have been emptied, and filled again with later slots.
+            if reserved is None or not self._buffer or self._buffer[0][1] > monotonic():
+                self._room.release()
+                if reserved is not None:
+                    reserved.give_back()
+                continue
+            claim, slot = self._buffer.popleft()
             self._top_up()
-            call = asyncio.create_task(self._send(claim, self._drops))
+            self._departure.sent(claim, reserved, slot)
+            call = asyncio.create_task(self._send(claim, self._drops, reserved))
             self._in_flight.add(call)
             call.add_done_callback(self._landed)
 
@@ -395,34 +385,31 @@ class Lane:
             # Its attempt stays open and is rescued as unknown; nothing is guessed.
             logger().error("result_not_understood", account=self.quota.account, exc_info=error)
 
-    async def _send(self, claim: Claim, drops: int) -> None:
+    async def _send(self, claim: Claim, drops: int, reserved: Reserved) -> None:
         """Send one call, once, and hand its result on; `drops` is how often the buffer had been emptied."""
         if drops != self._drops:  # an answer came between the buffer and here, and stopped what had not left
             self._release([claim], "it was stopped on its way out")
+        elif (call := self._call(claim)) is not None:
+            await self._exchange(claim, call, reserved)
             return
+        self._departure.unsent(claim)
+        reserved.give_back()
+
+    async def _exchange(self, claim: Claim, call: Call, reserved: Reserved) -> None:
         auth = self.provider.auth
         generation, login = auth.generation, self._login
-        if (call := self._call(claim)) is None:
-            return
-        headers = {**auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
         started = monotonic()
-        sent_at: datetime | None = self._at(started)
         self.sent += 1
         self._departures.leave(claim.batch_id, started)
         try:
-            answer = await self._context.transport.send(call, headers)
-        except Unreachable as error:
-            verdict, sent_at = Verdict(Outcome.UNREACHABLE, message=str(error)), None
-        except Unclear as error:
-            verdict = Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
-        except Exception as error:  # noqa: BLE001  (the top of a task)
-            # Ours to mend, and no reason to lose the call: it may have left.
-            logger().exception("call_broke_off", account=self.quota.account)
-            verdict = Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
-        else:
-            verdict = self._handling.classify(claim, answer, self._at(monotonic()))
+            verdict = await self._answer(claim, call, reserved)
         finally:
             self._departures.land(claim.batch_id)
+        sent_at = None
+        if verdict.outcome is Outcome.RELEASED:
+            self.sent -= 1
+        elif verdict.outcome is not Outcome.UNREACHABLE:
+            sent_at = self._at(started)
         ended = monotonic()
         latency_ms = round((ended - started) * 1000)
         stale = login != self._login  # refused already for an earlier call, and replaced since
@@ -432,13 +419,33 @@ class Lane:
             # Nothing leaves without a login; the claimer gets a fresh one before it claims again.
             self._drop(why="the login was refused")
         self._hear()
-        self._warm_up(ended - started, ended)
         closed = self._close(claim, verdict, sent_at, self._at(ended), latency_ms)
         if (reason := self._handling.too_many_failed(self._watch, closed)) is not None:
             self._halt_batch(claim.batch_id, reason)
         if verdict.outcome is Outcome.POLICY_REJECTED and self._outdated(started):
             return  # says nothing about passwords that are built to the policy as it is now
         self._judge(claim, verdict, sent_at, self._at(ended), stale=stale)
+
+    async def _answer(self, claim: Claim, call: Call, reserved: Reserved) -> Verdict:
+        """Send a call and say what its answer means, or that there is none."""
+        headers = {**self.provider.auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
+        try:
+            with reserved.use():
+                answer = await self._context.transport.send(call, headers)
+        except Unreachable as error:
+            self._departure.unsent(claim)
+            outcome = Outcome.RELEASED if isinstance(error, NotSent) else Outcome.UNREACHABLE
+            return Verdict(outcome, message=str(error))
+        except Unclear as error:
+            self._departure.lost(claim)
+            return Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
+        except Exception as error:  # noqa: BLE001  (the top of a task)
+            # Ours to mend, and no reason to lose the call: it may have left.
+            logger().exception("call_broke_off", account=self.quota.account)
+            self._departure.lost(claim)
+            return Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
+        self._departure.answered(claim)
+        return self._handling.classify(claim, answer, self._at(monotonic()))
 
     def _call(self, claim: Claim) -> Call | None:
         """Build the call of a claim; where nothing may be sent for it, close it and return None."""
@@ -461,18 +468,6 @@ class Lane:
         if not self._heard:
             self._heard = True
             self._low.set()
-
-    def _warm_up(self, latency: float, now: float) -> None:
-        """Leave a gap between the calls that opened connections and the first that need not.
-
-        A call on a new connection arrives later than one on a kept one, by the handshakes. Without the gap the
-        first prompt calls would arrive among the last late ones, and a window would hold too many.
-        """
-        cold = now - self._answered_at > _KEPT_FOR_S
-        self._answered_at = now
-        if cold and latency * US > self._spacing.grace_us + self._spacing.spread_us:
-            self._cold_until = now + min(latency, 1.0)
-            self._drop(why="connections were being opened")
 
     def _outdated(self, started: float) -> bool:
         """Whether a password sent then may be older than the policy; the first such finding has it read again."""

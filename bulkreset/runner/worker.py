@@ -15,9 +15,10 @@ from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.context import Context
 from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
-from bulkreset.runner.lane import Context, Lane
+from bulkreset.runner.lane import Lane
 from bulkreset.runner.recorder import Recorder
 from bulkreset.runner.steering import Steering
 from bulkreset.store import batches, claims, control, due, keys, results, workers

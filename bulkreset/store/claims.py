@@ -68,6 +68,7 @@ class Claimed:
     read_at: float
     clock_doubt: float
     batches: Mapping[int, OpenBatch]
+    spent: range = range(0)  # the slots that were taken, with a call or without
     held_back: bool = False  # a ramp left slots unused on purpose
 
 
@@ -81,9 +82,11 @@ async def claim(
     window: Window,
     most: int,
     lease: timedelta,
+    withheld: int = 0,
 ) -> Claimed:
     """Take free slots and as many due tasks, open an attempt for each, and commit before any call may leave.
 
+    So many slots as are `withheld` are taken without a call: earlier calls that may arrive late have used them up.
     The lease of each task runs `lease` from its slot. A crash before the commit leaves nothing; after it, the
     attempts are open and `rescue` finds them. Raises KeyMismatch and StoreError, leaving nothing behind.
     """
@@ -92,17 +95,20 @@ async def claim(
         asked_at = monotonic()
         now = await store.now(conn)
         read_at = monotonic()
-        found = quotas.offer(row, now, spacing, window, most)
-        opened = _Opened({}, [], found.slots[:0])
-        if found.slots:
+        found = quotas.offer(row, now, spacing, window, most + withheld)
+        idle, usable = found.slots[:withheld], found.slots[withheld:]
+        opened = _Opened({}, [], usable[:0])
+        if usable:
             opened = await _open_attempts(
-                conn, which, found.slots, now, spacing, sealer=sealer, worker=worker, lease=lease
+                conn, which, usable, now, spacing, sealer=sealer, worker=worker, lease=lease
             )
         claims = opened.claims
-        if opened.spent or quotas.rewinds(found, row):
-            await quotas.take(conn, which, row, now, spacing, opened.spent, calls=len(claims))
-    held_back = len(opened.spent) > len(claims)
-    return Claimed(claims, found, now, read_at, read_at - asked_at, opened.batches, held_back)
+        held_back = len(opened.spent) > len(claims)
+        spent = range(idle.start, opened.spent.stop, spacing.interval_us) if idle and opened.spent else idle
+        spent = spent or opened.spent
+        if spent or quotas.rewinds(found, row):
+            await quotas.take(conn, which, row, now, spacing, spent, calls=len(claims))
+    return Claimed(claims, found, now, read_at, read_at - asked_at, opened.batches, spent, held_back)
 
 
 async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:

@@ -153,7 +153,7 @@ def test_the_way_of_a_dry_run_has_nothing_that_writes():
     """Neither `send` nor anything else beyond reading and logging in is there to be called."""
     public = {name for name in dir(ReadTransport) if not name.startswith("_")}
     assert public == {"get", "post_form", "post_grant"}
-    assert {name for name in dir(WriteTransport) if not name.startswith("_")} - public == {"send"}
+    assert {name for name in dir(WriteTransport) if not name.startswith("_")} - public == {"send", "connections"}
 
 
 async def test_a_rehearsal_names_who_is_protected_since(two_accounts, installation):

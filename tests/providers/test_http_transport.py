@@ -21,11 +21,10 @@ from bulkreset.providers.http import (
     READ_LIMIT,
     WRITE_LIMIT,
     ReadTransport,
-    Unclear,
-    Unreachable,
     WriteTransport,
     open_transport,
 )
+from bulkreset.providers.no_answer import Unclear, Unreachable
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 SECRET = "pa55-Word-nobody-may-see"

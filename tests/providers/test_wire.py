@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.providers.base import Call
-from bulkreset.providers.http import Garbled, Unclear
+from bulkreset.providers.no_answer import Garbled, Unclear
 from bulkreset.providers.wire import HEADER_LIMIT, AnswerStream, Fault, NotHttp
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

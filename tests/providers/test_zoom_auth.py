@@ -10,7 +10,7 @@ from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import WEB_PAGE
 from bulkreset.providers.base import Answer
 from bulkreset.providers.credentials import Credential
-from bulkreset.providers.http import Unclear, Unreachable
+from bulkreset.providers.no_answer import Unclear, Unreachable
 from bulkreset.providers.tokens import TokenAuth
 from bulkreset.providers.zoom_auth import ZoomGrant
 from bulkreset.secret import Secret

@@ -1,0 +1,102 @@
+"""What may arrive at once: how many calls a provider can still count in its next window, by what is known here.
+
+A call arrives somewhere between its sending and its answer. While answers come as usual, it is taken to have arrived
+at once, as slots assume. An answer that came later than usual says that its call may have stood still on the way,
+so the call counts from then on; and a call that is unanswered for longer than usual may not have arrived at all, so
+it counts for as long as that lasts. Every such call takes the place of a later one.
+
+A worker lets no more calls count than it took slots of the account's line of time lately, used or not. The slots
+of all workers together never exceed the limit, so neither do the calls that may arrive together, but for the one by
+which each further worker may round up; and no worker needs to know of another.
+
+Pure: monotonic seconds in, no clock.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from heapq import heappop, heappush
+from typing import Final
+
+from bulkreset.limits.quota import US, Spacing
+from bulkreset.limits.rates import Rate
+
+# Nine calls of ten are answered within the usual time; a stall of seconds is one or two of these samples, for they
+# are spread in time and not counted by calls, while a provider that turned slow fills them within some answers.
+_SAMPLES: Final = 64
+_APART_S: Final = 0.05
+_FEWEST: Final = 4
+_QUANTILE: Final = 0.9
+
+
+class Flight:
+    """The calls of one lane that its provider may still have to count."""
+
+    def __init__(self, rate: Rate, spacing: Spacing) -> None:
+        self.usual_s = 0.0  # until it is known, every call counts from its answer on
+        self.keep_to(rate, spacing)
+        self._ahead: deque[float] = deque()
+        self._behind: deque[float] = deque()
+        self._unanswered: dict[Hashable, float] = {}
+        self._counted: list[tuple[float, float]] = []  # a heap: counted until, sent at
+        self._latencies: deque[float] = deque(maxlen=_SAMPLES)
+        self._sampled_at = float("-inf")
+
+    def keep_to(self, rate: Rate, spacing: Spacing) -> None:
+        """Keep to another rate from now on."""
+        self._window_s = spacing.window_us / US
+        # So long a stretch holds the rate's number of slots, and half an interval less than one more would need.
+        self._reach_s = (max(rate.calls, 1.0) - 0.5) * spacing.interval_us / US
+
+    def take(self, slots: Iterable[float]) -> None:
+        """Note slots that were taken from the account's line of time, whatever becomes of them."""
+        self._ahead.extend(slots)
+
+    def may_send(self, now: float) -> bool:
+        """Tell whether one more call keeps to the limit, even if all that may be on its way arrives with it."""
+        while self._ahead and self._ahead[0] <= now:
+            self._behind.append(self._ahead.popleft())
+        while self._behind and self._behind[0] <= now - self._reach_s:
+            self._behind.popleft()
+        return self._counting(now) < len(self._behind)
+
+    def sent(self, call: Hashable, now: float) -> None:
+        """Note a call that leaves now."""
+        self._unanswered[call] = now
+
+    def unsent(self, call: Hashable) -> None:
+        """Forget a call that did not leave after all."""
+        self._unanswered.pop(call, None)
+
+    def answered(self, call: Hashable, now: float) -> None:
+        """Note a call's answer, and learn from it how long answers take."""
+        sent_at = self._unanswered.pop(call)
+        arrived = max(sent_at, now - self.usual_s)
+        heappush(self._counted, (arrived + self._window_s, sent_at))
+        if now - self._sampled_at >= _APART_S:
+            self._sampled_at = now
+            self._latencies.append(now - sent_at)
+            if len(self._latencies) >= _FEWEST:
+                self.usual_s = sorted(self._latencies)[int(_QUANTILE * len(self._latencies))]
+
+    def lost(self, call: Hashable, now: float) -> None:
+        """Note a call that was given up: it may have arrived as late as now."""
+        heappush(self._counted, (now + self._window_s, self._unanswered.pop(call)))
+
+    def overdue(self, now: float) -> int:
+        """Return how many calls count although their own slots lie more than a window back."""
+        self._forget(now)
+        old = now - self._window_s
+        late = sum(sent_at <= old for _, sent_at in self._counted)
+        return late + sum(sent_at <= min(old, now - self.usual_s) for sent_at in self._unanswered.values())
+
+    def _counting(self, now: float) -> int:
+        self._forget(now)
+        if self.usual_s <= self._window_s:
+            return len(self._counted) + len(self._unanswered)
+        recent, late = now - self._window_s, now - self.usual_s
+        waiting = sum(sent_at > recent or sent_at < late for sent_at in self._unanswered.values())
+        return len(self._counted) + waiting
+
+    def _forget(self, now: float) -> None:
+        while self._counted and self._counted[0][0] <= now:
+            heappop(self._counted)

@@ -1,0 +1,27 @@
+"""What every lane of a worker shares."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bulkreset.passwords.policy import Wishes
+from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.handling import Guard
+from bulkreset.runner.recorder import Recorder
+from bulkreset.store.claims import Sealer
+from bulkreset.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts and settings of a worker that its lanes use."""
+
+    store: Store
+    transport: WriteTransport
+    recorder: Recorder
+    sealer: Sealer
+    guard: Guard
+    worker: str
+    http_timeout: timedelta
+    poll_interval: float
+    concurrency: int
+    wishes: Wishes
