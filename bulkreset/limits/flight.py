@@ -1,13 +1,13 @@
 """What may arrive at once: how many calls a provider can still count in its next window, by what is known here.
 
-A call arrives somewhere between its sending and its answer. While answers come as usual, it is taken to have arrived
-at once, as slots assume. An answer that came later than usual says that its call may have stood still on the way,
-so the call counts from then on; and a call that is unanswered for longer than usual may not have arrived at all, so
-it counts for as long as that lasts. Every such call takes the place of a later one.
+A call arrives somewhere between its sending and its answer. While answers come as usual, it is taken to have
+arrived at once, as slots assume. An answer that came later than usual says that its call may have stood still
+on the way, so the call counts from then on; and a call that is unanswered for longer than usual may not have
+arrived at all, so it counts for as long as that lasts. Every such call takes the place of a later one.
 
-A worker lets no more calls count than it took slots of the account's line of time lately, used or not. The slots
-of all workers together never exceed the limit, so neither do the calls that may arrive together, but for the one by
-which each further worker may round up; and no worker needs to know of another.
+A worker lets no more calls count than it took slots of the account's line of time lately, used or not. The
+slots of all workers together never exceed the limit, so neither do the calls that may arrive together, but for
+the one by which each further worker may round up; and no worker needs to know of another.
 
 Pure: monotonic seconds in, no clock.
 """
