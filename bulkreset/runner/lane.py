@@ -88,6 +88,7 @@ class Lane:
         self._departure = Departure(context.transport, provider.base_url, rate, self._spacing, self._low.set)
         self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
         self._claiming = False
+        self._lead = _LEAD
         self._drops = 0  # how often the buffer was emptied by a pause, a halt, a refused login or a stop
         self._hungry = False  # the last claim was cut short by the buffer, not by slots or tasks
         self._finding = 0  # the recorder's number of our last pause or halt
@@ -189,6 +190,9 @@ class Lane:
             self._release(claimed.claims, "the database's clock could not be read closely enough")
             return 0.1
         self._offset = claimed.now - _EPOCH - timedelta(seconds=claimed.read_at)
+        # A commit that took longer than the lead lets the first slots expire, and of a small claim all of them.
+        took = timedelta(seconds=monotonic() - claimed.read_at)
+        self._lead = min(max(_LEAD, 0.9 * self._lead, 1.5 * took), HORIZON / 2)
         for claim in claimed.claims:
             self._buffer.append((claim, claimed.read_at + (claim.slot_at - claimed.now).total_seconds()))
             self.touched.add(claim.batch_id)
@@ -278,7 +282,7 @@ class Lane:
                 self._spacing,
                 sealer=self._context.sealer,
                 worker=self._context.worker,
-                window=Window(_LEAD, HORIZON),
+                window=Window(self._lead, HORIZON),
                 most=most,
                 lease=self.lease,
                 withheld=self._departure.overdue(),
