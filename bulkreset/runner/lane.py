@@ -27,11 +27,11 @@ from bulkreset.providers.connections import Reserved
 from bulkreset.providers.no_answer import Garbled, NotSent, Unclear, Unreachable
 from bulkreset.runner.context import Context
 from bulkreset.runner.decide import backoff
-from bulkreset.runner.departure import Departure
 from bulkreset.runner.departures import Departures
 from bulkreset.runner.handling import PROTECTED, Handling
 from bulkreset.runner.recorder import GATHER_S
 from bulkreset.runner.watch import Watch
+from bulkreset.runner.way_out import WayOut
 from bulkreset.store import batches, claims, quotas
 from bulkreset.store.claims import Claimed
 from bulkreset.store.pace import Pacer
@@ -85,7 +85,7 @@ class Lane:
         self._stopping = asyncio.Event()
         self._filled = asyncio.Event()  # the buffer holds a claim
         self._low = asyncio.Event()  # the buffer wants more
-        self._departure = Departure(context.transport, provider.base_url, rate, self._spacing, self._low.set)
+        self._way_out = WayOut(context.transport, provider.base_url, rate, self._spacing, self._low.set)
         self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
         self._claiming = False
         self._lead = _LEAD
@@ -152,7 +152,7 @@ class Lane:
             await dispatcher
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
-            await self._departure.close()
+            await self._way_out.close()
 
     def stop(self) -> None:
         """Claim nothing more, and send nothing that is not on its way."""
@@ -181,7 +181,7 @@ class Lane:
         if claimed is None:
             return self._context.poll_interval
         self.claimed += len(claimed.claims)
-        self._departure.take(claimed.read_at + (at(slot) - claimed.now).total_seconds() for slot in claimed.spent)
+        self._way_out.take(claimed.read_at + (at(slot) - claimed.now).total_seconds() for slot in claimed.spent)
         self._handling.know(claimed.batches)
         if drops != self._drops:
             self._release(claimed.claims, "the buffer was emptied while they were claimed")
@@ -243,7 +243,7 @@ class Lane:
         if self._policy_doubted:
             await self._read_policy()
         paused = self.paused_until is not None and self.paused_until > self._at(monotonic())
-        return paused or bool(self._buffer) or bool(self._in_flight) or self._departure.ready()
+        return paused or bool(self._buffer) or bool(self._in_flight) or self._way_out.ready()
 
     def _heed_limit(self) -> bool:
         """Keep to the limit that the provider tells of this account, where it is lower than the configured one.
@@ -257,7 +257,7 @@ class Lane:
             return True
         logger().warning("limit_told", account=self.quota.account, told=str(told), kept=str(rate))
         self._spacing = Spacing.of(rate)
-        self._departure.keep_to(rate, self._spacing)
+        self._way_out.keep_to(rate, self._spacing)
         if rate.calls > before.calls or self.sent <= 1:
             return True
         self._cold_until = monotonic() + self._window.total_seconds()
@@ -285,7 +285,7 @@ class Lane:
                 window=Window(self._lead, HORIZON),
                 most=most,
                 lease=self.lease,
-                withheld=self._departure.overdue(),
+                withheld=self._way_out.overdue(),
             )
         except StoreError as error:
             logger().error("claim_failed", account=self.quota.account, reason=str(error))
@@ -346,7 +346,7 @@ class Lane:
             if not self._buffer:
                 self._room.release()
                 continue
-            reserved = await self._departure.reserve(self._buffer[0][1])
+            reserved = await self._way_out.reserve(self._buffer[0][1])
             self._release_expired()
             # While we waited the buffer may have been emptied, and filled again with later slots.
             if reserved is None or not self._buffer or self._buffer[0][1] > monotonic():
@@ -356,7 +356,7 @@ class Lane:
                 continue
             claim, slot = self._buffer.popleft()
             self._top_up()
-            self._departure.sent(claim, reserved, slot)
+            self._way_out.sent(claim, reserved, slot)
             call = asyncio.create_task(self._send(claim, self._drops, reserved))
             self._in_flight.add(call)
             call.add_done_callback(self._landed)
@@ -396,7 +396,7 @@ class Lane:
         elif (call := self._call(claim)) is not None:
             await self._exchange(claim, call, reserved)
             return
-        self._departure.unsent(claim)
+        self._way_out.unsent(claim)
         reserved.give_back()
 
     async def _exchange(self, claim: Claim, call: Call, reserved: Reserved) -> None:
@@ -437,18 +437,18 @@ class Lane:
             with reserved.use():
                 answer = await self._context.transport.send(call, headers)
         except Unreachable as error:
-            self._departure.unsent(claim)
+            self._way_out.unsent(claim)
             outcome = Outcome.RELEASED if isinstance(error, NotSent) else Outcome.UNREACHABLE
             return Verdict(outcome, message=str(error))
         except Unclear as error:
-            self._departure.lost(claim)
+            self._way_out.lost(claim)
             return Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
         except Exception as error:  # noqa: BLE001  (the top of a task)
             # Ours to mend, and no reason to lose the call: it may have left.
             logger().exception("call_broke_off", account=self.quota.account)
-            self._departure.lost(claim)
+            self._way_out.lost(claim)
             return Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
-        self._departure.answered(claim)
+        self._way_out.answered(claim)
         return self._handling.classify(claim, answer, self._at(monotonic()))
 
     def _call(self, claim: Claim) -> Call | None:

@@ -17,7 +17,7 @@ from bulkreset.providers.http import WriteTransport
 _LOOK_AGAIN_S: Final = 0.002
 
 
-class Departure:
+class WayOut:
     """The way out of one lane. It has one user at a time, the lane's dispatcher."""
 
     def __init__(
