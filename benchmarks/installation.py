@@ -102,7 +102,7 @@ class Installation:
         """Order a batch of the users in a file."""
         return self.command(
             *("batch", "create", "--account", TENANT, "--users", users, "--incident", "benchmark"),
-            *("--reason", "a measurement", "--json"),
+            *("--reason", "a measurement", "--yes", "--json"),
             within_s=within_s,
         )
 

@@ -37,7 +37,7 @@ class Skip(StrEnum):
     SELF = "self"  # the identity that bulkreset itself runs as
     OWNER = "owner"  # the account's owner
     ADMIN = "admin"  # unless admins were asked for
-    UNLISTED = "unlisted"  # named by an id that the listing lacks, where the listing tells who is an admin
+    NOT_LISTED = "not_listed"  # named by an id or address that the listing lacks: nothing is known of them
     UNREADABLE = "unreadable"  # the listing's own names for them cannot be shown, or cannot be called
     SSO = "sso"  # signs in elsewhere only; sessions may be ended all the same
     LOGIN = "login"  # signs in with Google, Facebook, Apple … : there is no password here

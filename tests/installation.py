@@ -9,6 +9,7 @@ from databases import ask, run_apart
 
 from bulkreset.cli.context import guard, master_key, transport
 from bulkreset.config import load
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.orders_by_sql import OrdersBySql
 from bulkreset.intake.users_file import UserLine, user_line
@@ -138,6 +139,7 @@ class Installation:
         `listed` is for an order that takes its users from the account itself.
         """
         settings = load(self.config)
+        more.setdefault("accepts", frozenset(Concern))
         if preflight is None:
             preflight = settings.account(account).provider == "zendesk"
         store = await open_store(settings.database, settings.base)

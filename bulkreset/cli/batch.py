@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, acting, master_key, opened, person, possible_id, start
+from bulkreset.cli.context import (
+    Invocation,
+    acting,
+    can_ask,
+    confirm,
+    master_key,
+    opened,
+    person,
+    possible_id,
+    start,
+)
 from bulkreset.cli.order import create
 from bulkreset.cli.output import console, show_table
 from bulkreset.cli.words import duration
@@ -87,12 +97,19 @@ def resume(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> 
 
 
 @app.command()
-def cancel(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
+def cancel(
+    context: typer.Context,
+    batch_id: BatchId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, where a terminal could be asked.")] = False,
+    as_json: Json = False,
+) -> None:
     """End a batch: what was not sent is cancelled. Passwords already set stay as they are.
 
-    Returns when nothing more will leave, and says how many calls left meanwhile. Exits with 4 where a worker
-    that has claims of the batch does not confirm within 5 s.
+    Asks on a terminal, for it is final; elsewhere it stops at once, as a stop must. Returns when nothing more
+    will leave, and says how many calls left meanwhile. Exits with 4 where a worker that has claims of the batch
+    does not confirm within 5 s.
     """
+    confirm(f"Cancel batch {batch_id} for good?", yes=yes or not can_ask())
     _stop(context, "cancel", batch_id, as_json=as_json)
 
 

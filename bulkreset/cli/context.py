@@ -2,12 +2,15 @@
 
 import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
+
+import typer
 
 if TYPE_CHECKING:
     from bulkreset.cli.identity import Person
@@ -118,6 +121,23 @@ def guard(settings: "Settings") -> "Guard":
         return held.covers(user_ref, display)
 
     return covers
+
+
+def can_ask() -> bool:
+    """Tell whether a person is there: a terminal to read from and one to ask on."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what is final. Raises UsageError for a no, and where nobody can be asked without --yes."""
+    from bulkreset.errors import UsageError
+
+    if yes:
+        return
+    if not can_ask():
+        raise UsageError(f"{question} It is final, and nobody is here to ask: say --yes")
+    if not typer.confirm(question, err=True):
+        raise UsageError("not confirmed; nothing was changed")
 
 
 def acting(settings: "Settings") -> "Person":

@@ -207,7 +207,7 @@ class Drill:
         people = self.folder / "some.txt"
         people.write_text("".join(f"user{number:05d}@example.com\n" for number in SMALL), encoding="utf-8")
         why = ("--incident", INCIDENT, "--reason", "a second look at some")
-        self.command("batch", "create", "--account", "zendesk", "--users", str(people), *why)
+        self.command("batch", "create", "--account", "zendesk", "--users", str(people), "--again", *why)
         self.command("batch", "approve", "3", who=APPROVER)
         before = len(self.writes("zendesk"))
         runner = self._start_runner()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from bulkreset.cli.context import Invocation, opened, person, possible_id, start
+from bulkreset.cli.context import Invocation, confirm, opened, person, possible_id, start
 from bulkreset.cli.output import whole_file
 
 if TYPE_CHECKING:
@@ -143,12 +143,18 @@ def open_(
 
 
 @app.command()
-def purge(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
+def purge(
+    context: typer.Context,
+    batch_id: BatchId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, as scripts must.")] = False,
+    as_json: Json = False,
+) -> None:
     """Delete a batch's passwords from the database; exports that were handed out stay what they are."""
     from bulkreset.store import escrows
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
+    confirm(f"Delete the escrowed passwords of batch {batch_id} for good?", yes=yes)
 
     async def work() -> int:
         async with opened(settings) as store:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkreset.cli.context import Invocation, acting, master_key, opened, start, transport
+from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opened, start, transport
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
+    from bulkreset.intake.concerns import Doubt
     from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import Order, Ordered
     from bulkreset.intake.users_file import UserLine
@@ -102,6 +103,14 @@ def create(
     accept_listing: Annotated[
         bool, typer.Option("--accept-listing", help="Although the provider counts more users than it lists.")
     ] = False,
+    accept_unknown_names: Annotated[
+        bool,
+        typer.Option("--accept-unknown-names", help="Although most names of a list of exceptions are nobody's."),
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Although people were reset within 24 hours: once more is meant.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes, as scripts must.")] = False,
     emergency: Annotated[
         bool, typer.Option("--emergency", help="Start without approvals, where the configuration allows it.")
     ] = False,
@@ -116,7 +125,7 @@ def create(
 
     from bulkreset.cli.context import log_level
     from bulkreset.errors import UsageError
-    from bulkreset.intake.concerns import Concern
+    from bulkreset.intake.concerns import QUESTIONS, Concern
     from bulkreset.intake.filters import filters_for
     from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import Order
@@ -172,7 +181,14 @@ def create(
         check_logins=check_logins,
         emergency=emergency,
         login=who.login,
-        accepts=frozenset({Concern.LISTING} if accept_listing else ()),
+        accepts=frozenset(
+            [
+                *([Concern.LISTING] if accept_listing else []),
+                *([Concern.UNKNOWN_NAMES] if accept_unknown_names else []),
+                *([Concern.AGAIN] if again else []),
+                *(QUESTIONS if yes else []),
+            ]
+        ),
     )
     placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run))
     if as_json:
@@ -205,6 +221,7 @@ async def _place(
                 order,
                 users=None if users is None else chunks(_lines(users, files, naming)),
                 excluded=excluded(),
+                ask=_ask if can_ask() else None,
                 dry_run=dry_run,
                 progress=_progress(),
             )
@@ -226,6 +243,7 @@ def show(placed: "Ordered", order: "Order") -> None:
     if placed.skipped:
         reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in placed.skipped.items())
         print(f"skipped {sum(placed.skipped.values()):,}: {reasons}")
+    _show_doubts(placed)
     if placed.first or placed.canaries:
         print(f"order   {placed.canaries:,} canaries, {placed.first:,} to do first")
     if placed.daily_limit is not None and placed.daily_limit_in_s is not None:
@@ -237,6 +255,22 @@ def show(placed: "Ordered", order: "Order") -> None:
         print(f"halts   {finding}")
     calls = f"{placed.calls:,} calls, about {duration(placed.estimate_s)} at this account's limit"
     print(f"{calls}; {_next(placed, order)}")
+
+
+def _show_doubts(placed: "Ordered") -> None:
+    if placed.not_listed:
+        names = ", ".join(placed.not_listed_first)
+        more = f" and {n:,} more" if (n := placed.not_listed - len(placed.not_listed_first)) else ""
+        print(f"not listed {placed.not_listed:,}, and not called: {names}{more}")
+    for each in placed.nobody:
+        if each.nobody:
+            print(f"nobody  {each}")
+    for text in placed.doubts if placed.id is None else ():
+        print(f"asks    {text}")
+
+
+def _ask(doubt: "Doubt") -> bool:
+    return typer.confirm(f"{doubt.text}. Order it all the same?", err=True)
 
 
 def share(text: str) -> float:

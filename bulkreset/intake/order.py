@@ -1,6 +1,7 @@
 """From an order to a frozen batch: read or list the users, look at each, freeze, hash, write."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
-from bulkreset.intake import preflight, protection, terms
+from bulkreset.intake import doubts, preflight, protection, terms
 from bulkreset.intake.beside import beside
-from bulkreset.intake.concerns import Concern
+from bulkreset.intake.concerns import QUESTIONS, Ask, Concern, Doubt, settle
+from bulkreset.intake.doubts import Nobody
 from bulkreset.intake.listing import Progress, Sleep
 from bulkreset.intake.plan import Plan
 from bulkreset.intake.preflight import Survey
@@ -54,7 +56,8 @@ class Ordered:
     `estimate_s` how long they take at the account's limits. `daily_limit` is set where it will be reached, which
     is `daily_limit_in_s` after the start. `missing` are users whom the provider counts and does not list.
     `undecided` counts who is on the roster only because the listing does not say what a filter asks, `first` who
-    was put before all others.
+    was put before all others. `nobody` tells of each list of exceptions how many of its names are nobody's,
+    `not_listed` how many of the named users the account does not list, `doubts` what was or would be asked.
     """
 
     id: int | None
@@ -78,6 +81,10 @@ class Ordered:
     canaries: int = 0
     approvals_needed: int = 0
     options_sha256: str = ""
+    nobody: tuple[Nobody, ...] = ()
+    not_listed: int = 0
+    not_listed_first: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 async def place(
@@ -90,6 +97,7 @@ async def place(
     users: Users | None = None,
     excluded: Users | None = None,
     accept: Accept | None = None,
+    ask: Ask | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     sleep: Sleep = asyncio.sleep,
@@ -124,7 +132,13 @@ async def place(
         )
         first = await beside(_put_in_order, plan, order)
         policy = await _policy(provider, ways.pace, settings.passwords.wishes)
-        options = await beside(_options, plan, order, found)
+        nobody = await beside(doubts.nobodies, roster, order.first, protected)
+        strangers = doubts.Strangers() if listed else await beside(doubts.strangers, roster)
+        raised = [*doubts.doubts_about(nobody)]
+        raised += filter(None, [doubts.doubt_strangers(strangers, roster.total, order.account)])
+        raised += filter(None, [await doubts.doubt_again(plan, store, order.account)])
+        _settle(raised, order, ask, dry_run=dry_run)
+        options = await beside(_options, plan, order, found, raised)
         new = NewBatch(
             account=order.account,
             label=ways.label,
@@ -157,6 +171,13 @@ async def place(
                 if accept is not None:
                     await accept(conn, batch_id)
         summary = await beside(_summary, batch_id, new, options, plan, ways, found, first)
+        summary = replace(
+            summary,
+            nobody=nobody,
+            not_listed=strangers.count,
+            not_listed_first=strangers.names,
+            doubts=tuple(doubt.text for doubt in raised),
+        )
         summary = replace(summary, warnings=_warnings(summary, order, account, provider, found))
     if batch_id is not None:
         await batches.know_sizes(store)
@@ -190,9 +211,18 @@ def _put_in_order(plan: Plan, order: Order) -> int:
     return first
 
 
-def _options(plan: Plan, order: Order, found: Survey) -> Options:
+def _settle(raised: Iterable[Doubt], order: Order, ask: Ask | None, *, dry_run: bool) -> None:
+    """Have each doubt accepted; a dry run only tells what an order would be asked."""
+    for doubt in raised:
+        if not (dry_run and doubt.concern in QUESTIONS):
+            settle(doubt, order.accepts, ask)
+
+
+def _options(plan: Plan, order: Order, found: Survey, raised: Iterable[Doubt]) -> Options:
     """Complete the options by what the preflight found out: they are what is approved."""
-    accepted = {}
+    accepted = Counter({str(doubt.concern): 0 for doubt in raised})
+    for doubt in raised:
+        accepted[str(doubt.concern)] += doubt.count
     if found.listed is not None and found.listed.missing:
         accepted[str(Concern.LISTING)] = found.listed.missing
     return replace(
@@ -200,7 +230,7 @@ def _options(plan: Plan, order: Order, found: Survey) -> Options:
         emergency=order.emergency,
         listing=None if order.all_users is None else order.all_users.as_dict(),
         sends_sha256=plan.sends_sha256(),
-        accepted=accepted,
+        accepted=dict(accepted),
     )
 
 

@@ -63,6 +63,19 @@ class Plan:
             self._db.execute(_SKIP_NAMED, (why, message))
             self._db.execute("DELETE FROM named")
 
+    def match_noted(self) -> int:
+        """Match the noted names with whom is to be called; return how many had not been matched before."""
+        with disk_errors():
+            self._spread_names()
+            found = self._db.execute(_MATCH_NAMED).rowcount
+            self._db.execute("DELETE FROM named")
+        return found
+
+    def matched(self) -> int:
+        """Count who was matched and is to be called."""
+        with disk_errors():
+            return self._roster.count("SELECT count(*) FROM matched")
+
     def skip_refs(self, refs: Iterable[tuple[str, Skip, str]]) -> None:
         """Skip people by the very references that the roster has, each for a reason of their own."""
         with disk_errors():
@@ -78,10 +91,10 @@ class Plan:
         """Skip whom the listing shows in this role, or in none that is known."""
         self._skip_listed("role IS ?", role, why, message)
 
-    def skip_unlisted(self, message: str) -> None:
-        """Skip who is named by an id that the listing does not have."""
+    def skip_not_listed(self, message: str) -> None:
+        """Skip who is called by an id or address that the listing does not have."""
         with disk_errors():
-            self._db.execute(_SKIP_UNLISTED, (Skip.UNLISTED, message))
+            self._db.execute(_SKIP_NOT_LISTED, (Skip.NOT_LISTED, message))
 
     def skip_unreadable(self, message: str) -> None:
         """Skip whose names in the listing hold what nobody could see, or are none that can be called."""
@@ -125,6 +138,11 @@ class Plan:
             with disk_errors():
                 self._db.create_function("spread", 1, spread, deterministic=True)
                 self._db.execute(_CHOOSE_CANARIES, (FIRST, most))
+
+    @property
+    def has_listing(self) -> bool:
+        """Whether the account was listed, so that who is not there is known."""
+        return self._roster.listed
 
     @property
     def special(self) -> bool:
@@ -222,6 +240,7 @@ _TABLES: Final = """
     CREATE TABLE mark (user_ref TEXT PRIMARY KEY, skipped TEXT, message TEXT) WITHOUT ROWID;
     CREATE TABLE turn (user_ref TEXT PRIMARY KEY, ahead INTEGER) WITHOUT ROWID;
     CREATE TABLE canary (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE matched (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE named (name TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE VIEW to_call AS
         SELECT rowid AS place, user_ref FROM person
@@ -255,10 +274,17 @@ _SKIP_LISTED: Final = """
     WHERE account_user.{} AND person.resolved
 """
 
-_SKIP_UNLISTED: Final = """
+_SKIP_NOT_LISTED: Final = """
     INSERT OR IGNORE INTO mark
     SELECT user_ref, ?, ? FROM person
-    WHERE resolved AND NOT EXISTS (SELECT 1 FROM account_user WHERE account_user.user_id = person.user_ref)
+    WHERE resolved AND user_ref NOT IN (SELECT user_id FROM account_user)
+        AND name NOT IN (SELECT email FROM account_user)
+"""
+
+_MATCH_NAMED: Final = """
+    INSERT OR IGNORE INTO matched
+    SELECT person.user_ref FROM person JOIN named ON named.name = person.name
+    JOIN to_call ON to_call.user_ref = person.user_ref
 """
 
 _SKIP_UNREADABLE: Final = """

@@ -142,10 +142,10 @@ def _mark_known(
     plan.skip_role(Role.OWNER, Skip.OWNER, _OWNER)
     if not order.options.include_admins:
         plan.skip_role(Role.ADMIN, Skip.ADMIN, "an admin of the account: not reset unless admins are asked for")
-    if isinstance(account, ZendeskSettings):  # it would reset an admin all the same; Zoom refuses
-        if not order.options.include_admins:
-            plan.skip_role(None, Skip.ADMIN, "may be an admin: the listing does not tell the role")
-        plan.skip_unlisted("the account's listing has no user with this id, so that nothing is known of them")
+    if isinstance(account, ZendeskSettings) and not order.options.include_admins:  # Zoom itself refuses admins
+        plan.skip_role(None, Skip.ADMIN, "may be an admin: the listing does not tell the role")
+    if plan.has_listing:
+        plan.skip_not_listed("the account lists no such user, so that nothing is known of them")
     plan.skip_bots("a bot, which does not sign in with a password of its own")
     plan.skip_status(Status.SUSPENDED, Skip.SUSPENDED, "suspended: cannot sign in")
     plan.skip_status(Status.PENDING, Skip.PENDING, "invited and not here yet: there is no password to reset")

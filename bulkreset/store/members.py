@@ -5,7 +5,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, case, or_, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, Skip, TaskState
@@ -68,6 +68,33 @@ async def reset_since(conn: AsyncConnection, account: str, since: datetime) -> A
         async with aclosing(_pages(conn, batch_id, which=which)) as pages:
             async for page in pages:
                 yield [row.user_ref for row in page]
+
+
+async def lately(conn: AsyncConnection, account: str, since: datetime) -> list[tuple[int, datetime]]:
+    """Return the batches of an account that set a password since then, the latest first, each with when."""
+    last = func.max(task.c.finished_at).label("last")
+    found = await conn.execute(
+        select(task.c.batch_id, last)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .where(
+            batch.c.account == account,
+            or_(batch.c.finished_at.is_(None), batch.c.finished_at >= since),
+            task.c.action == Action.SET_PASSWORD,
+            task.c.state == TaskState.SUCCEEDED,
+            task.c.finished_at >= since,
+        )
+        .group_by(task.c.batch_id)
+        .order_by(task.c.batch_id.desc())
+    )
+    return [(row.batch_id, row.last) for row in found]
+
+
+async def reset_in(conn: AsyncConnection, batch_id: int, since: datetime) -> AsyncGenerator[list[str], None]:
+    """Yield the names, by reference and as people know them, of whom a batch has set a password since then."""
+    which = (task.c.state == TaskState.SUCCEEDED, task.c.finished_at >= since)
+    async with aclosing(_pages(conn, batch_id, task.c.display, which=which)) as pages:
+        async for page in pages:
+            yield [name for row in page for name in (row.user_ref, row.display)]
 
 
 async def open_in(conn: AsyncConnection, account: str) -> AsyncGenerator[tuple[int, list[str]], None]:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from bulkreset.cli.context import master_key, transport
 from bulkreset.config import load
 from bulkreset.errors import ProviderError, StoreError, UsageError
+from bulkreset.intake.concerns import Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import user_line
 from bulkreset.providers.http import WriteTransport
@@ -59,7 +60,7 @@ class Host:
         # Zoom's own refusals of admins and of people who are not here yet are part of the storm; without a look at
         # the account nobody knows of them before. Zendesk's orders need that look.
         looks = self._settings.account(account).provider == "zendesk"
-        return Order(account, incident, "a storm", WHO, preflight=looks)
+        return Order(account, incident, "a storm", WHO, preflight=looks, accepts=frozenset(Concern))
 
     async def pause(self, batch_id):
         """Pause a batch; False where it cannot be paused any more."""

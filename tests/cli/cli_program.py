@@ -219,7 +219,12 @@ class Folder:
     def order(account, users="-", incident="INC-1", reason="a drill"):
         """Return the arguments of `batch create`."""
         named = {"account": account, "users": users, "incident": incident, "reason": reason}
-        return ["batch", "create", *(word for name, value in named.items() for word in (f"--{name}", value))]
+        return [
+            "batch",
+            "create",
+            "--yes",
+            *(word for name, value in named.items() for word in (f"--{name}", value)),
+        ]
 
     def write(self, name, content):
         """Put a file into the folder, and return its name."""

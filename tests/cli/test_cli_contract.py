@@ -32,13 +32,13 @@ OPTIONS = {
         *["--all-users", "--role", "--status", "--domain", "--group", "--created-before", "--last-login-after"],
         *["--include-admins", "--skip-if-reset-since", "--check-logins", "--first", "--canary"],
         *["--hold-after-canary", "--ramp", "--halt-at", "--revoke-sessions", "--escrow-to", "--escrow-days"],
-        *["--emergency", "--dry-run", "--accept-listing"],
+        *["--emergency", "--dry-run", "--accept-listing", "--accept-unknown-names", "--again", "--yes"],
     ],
     "batch list": ["--json"],
     "batch show": ["--json", "ID"],
     "batch pause": ["--json", "ID"],
     "batch resume": ["--json", "ID"],
-    "batch cancel": ["--json", "ID"],
+    "batch cancel": ["--yes", "--json", "ID"],
     "batch retry": ["--json", "ID", "--outcome"],
     "batch approve": ["--roster", "--json", "ID"],
     "batch trail": ["--json", "ID"],
@@ -61,7 +61,7 @@ ORDERED_OPTIONS = {
     *{"include_admins", "emergency", "listing", "sends_sha256"},
 }
 PLACED = {
-    "missing",
+    *{"missing", "nobody", "not_listed", "not_listed_first", "doubts"},
     *{"id", "account", "total", "excluded", "duplicates", "roster_sha256", "estimate_s"},
     *{
         "sends",

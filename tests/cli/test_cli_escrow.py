@@ -270,11 +270,11 @@ class TestListAndPurge:
     def test_a_purge_leaves_nothing_to_hand_out(self, folder, keep):
         """It says how many it deleted, and the trail says who did it."""
         keep([MARKER, MARKER])
-        assert "2 passwords deleted" in folder.run("escrow", "purge", "1").out
-        assert folder.run("escrow", "purge", "1", "--json").json == {"batch": 1, "purged": 0}
+        assert "2 passwords deleted" in folder.run("escrow", "purge", "1", "--yes").out
+        assert folder.run("escrow", "purge", "1", "--yes", "--json").json == {"batch": 1, "purged": 0}
         assert [(kind, detail) for kind, _, detail in trail(folder)] == [("escrow_purged", {"rows": 2})]
         assert folder.query("SELECT count(*) FROM escrow") == [(0,)]
-        refused(folder.run("escrow", "purge", "9"), "no batch 9")
+        refused(folder.run("escrow", "purge", "9", "--yes"), "no batch 9")
         refused(folder.run("escrow", "export", "1", "--output", "out.age"), "purged")
 
 
@@ -285,7 +285,7 @@ class TestListAndPurge:
         ("list", ["--json"]),
         ("export", ["ID", "--output", "--force", "--json"]),
         ("open", ["FILE", "--identity", "--output"]),
-        ("purge", ["ID", "--json"]),
+        ("purge", ["ID", "--yes", "--json"]),
     ],
 )
 def test_every_command_explains_itself(folder, command, words):

@@ -3,6 +3,7 @@ from fake_account import Account
 
 from bulkreset.config import DatabaseSettings, Settings
 from bulkreset.intake import closeout, order
+from bulkreset.intake.concerns import QUESTIONS, Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import user_line
 from bulkreset.passwords.vault import MasterKey, new_master_key_text
@@ -48,7 +49,8 @@ class Desk:
         return Settings.model_validate({"passwords": self.passwords, "accounts": self.told})
 
     async def order(self, *users, excluded=(), dry_run=False, master=True, accept=None, **told):
-        """Place an order at `acme`; return what was placed."""
+        """Place an order at `acme`; return what was placed. Without `accepts` everything is accepted."""
+        told.setdefault("accepts", QUESTIONS | {Concern.UNKNOWN_NAMES})
         return await place(
             self.store,
             self.settings,

@@ -18,8 +18,8 @@ async def test_an_id_that_zendesk_does_not_list_is_not_called(desk):
     """Whether its user is an admin is not known then; a listing of many users may lack a few."""
     desk.account([user("1", "a@x.org")], kind="zendesk")
     placed = await desk.order("1", "2")
-    assert tasks(desk) == [("1", "pending", None), ("2", "skipped", "unlisted")]
-    assert placed.skipped == {"unlisted": 1}
+    assert tasks(desk) == [("1", "pending", None), ("2", "skipped", "not_listed")]
+    assert placed.skipped == {"not_listed": 1}
 
 
 async def test_a_user_whose_role_zendesk_does_not_tell_is_not_called(desk):
@@ -29,11 +29,11 @@ async def test_a_user_whose_role_zendesk_does_not_tell_is_not_called(desk):
     assert tasks(desk) == [("1", "pending", None), ("2", "skipped", "admin")]
 
 
-async def test_zoom_calls_whoever_it_does_not_list_and_refuses_its_admins_by_itself(desk):
-    """There an id that is not listed, or a role that is not told, is no reason to leave somebody out."""
+async def test_zoom_refuses_its_admins_by_itself(desk):
+    """There a role that is not told is no reason to leave somebody out; not to be listed is."""
     desk.account([user("1", "a@x.org", None)])
     await desk.order("1", "2")
-    assert tasks(desk) == [("1", "pending", None), ("2", "pending", None)]
+    assert tasks(desk) == [("1", "pending", None), ("2", "skipped", "not_listed")]
 
 
 @pytest.mark.parametrize(("protected", "named"), [("vip@x.org", "7"), ("7", "vip@x.org")])

@@ -294,7 +294,9 @@ async def test_a_dry_run_does_all_but_write(desk, monkeypatch):
 
 async def test_a_dry_run_finds_what_the_order_would_fail_on(desk):
     """A reference that is none of the provider's is refused there too."""
-    desk.account([user("1", "a@x.org")]).check_ref = lambda ref: None if ref == "1" else "is odd"
+    account = desk.account([user("1", "a@x.org")])
+    account.check_ref = lambda ref: "is odd"
+    account.refuses["directory"] = ProviderRefused("no scope")
     with pytest.raises(InputError, match="is odd"):
         await desk.order("odd", all_users=None, dry_run=True)
 
