@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, opened, start, transport
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 def check(
     context: typer.Context,
-    account: Annotated[str, typer.Argument(help="The account, as named in the configuration.")],
+    account: Annotated[
+        str, typer.Argument(help="The account, as named in the configuration.", autocompletion=known_accounts)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Log in and show the rate, what passwords will be, and what would refuse a reset; sends no write.
@@ -139,7 +142,10 @@ def _check_protected(account: "ZoomSettings | ZendeskSettings", base: "Path") ->
 
 def own_password(
     context: typer.Context,
-    account: Annotated[str, typer.Argument(help="A Zendesk account, as named in the configuration.")],
+    account: Annotated[
+        str,
+        typer.Argument(help="A Zendesk account, as named in the configuration.", autocompletion=known_accounts),
+    ],
 ) -> None:
     """Change the password of the Zendesk user that this account's credentials belong to.
 

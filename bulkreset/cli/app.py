@@ -4,6 +4,7 @@ Modules are imported inside the commands that need them, so that `--help` answer
 """
 
 import errno
+import json
 import re
 import sys
 from contextlib import suppress
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkreset import __version__
-from bulkreset.cli import account, batch, database, demo, escrow, key, report, run, sandbox, setup, status
+from bulkreset.cli import account, batch, database, demo, escrow, key, manual, report, run, sandbox, setup, status
 from bulkreset.cli.arguments import hoisted
 from bulkreset.cli.context import Invocation
 from bulkreset.cli.process import give_up_output, harden, repair_streams
@@ -75,6 +76,7 @@ app.command("report")(report.report)
 app.add_typer(escrow.app, name="escrow")
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
+app.command("man")(manual.man)
 for group in (app, batch.app, database.app, escrow.app, key.app):
     group.info.cls = _Group
     for command in group.registered_commands:
@@ -163,6 +165,9 @@ def _end(error: BaseException, line: str, code: int, *, debug: bool) -> NoReturn
         import traceback
 
         traceback.print_exception(error)
+    line = " ".join(line.split())
     with suppress(OSError):  # nobody is left to be told
-        print(f"bulkreset: {' '.join(line.split())}", file=sys.stderr)
+        print(f"bulkreset: {line}", file=sys.stderr)
+        if "--json" in sys.argv:
+            print(json.dumps({"error": line, "exit_code": code}, ensure_ascii=False), flush=True)
     sys.exit(code)

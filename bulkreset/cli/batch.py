@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bulkreset.cli.completion import batches as known_batches
 from bulkreset.cli.context import (
     Invocation,
     acting,
@@ -37,7 +38,10 @@ app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retr
 
 app.command("create")(create)
 
-BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)]
+BatchId = Annotated[
+    int,
+    typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id, autocompletion=known_batches),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 # Below so many columns the list of batches does without their times, or its numbers would be cut.

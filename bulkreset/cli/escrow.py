@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from bulkreset.cli.completion import batches as known_batches
 from bulkreset.cli.context import Invocation, confirm, opened, person, possible_id, start
 from bulkreset.cli.output import whole_file
 
@@ -30,7 +31,10 @@ app = typer.Typer(
     help="Hand out, open or delete passwords that only a batch's recipients can read.", no_args_is_help=True
 )
 
-BatchId = Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)]
+BatchId = Annotated[
+    int,
+    typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id, autocompletion=known_batches),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 # Names and sealed passwords, not passwords; more than this goes through a nameless file.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opened, start, transport
 from bulkreset.cli.words import duration
 
@@ -27,7 +28,12 @@ _HOW = "How it goes"
 
 def create(
     context: typer.Context,
-    account: Annotated[str, typer.Option(metavar="A", help="The account, as named in the configuration.")],
+    account: Annotated[
+        str,
+        typer.Option(
+            metavar="A", help="The account, as named in the configuration.", autocompletion=known_accounts
+        ),
+    ],
     incident: Annotated[str, typer.Option(metavar="ID", help="The incident that this reset belongs to.")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is done; it stays in the audit trail.")],
     users: Annotated[

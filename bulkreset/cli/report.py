@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from bulkreset.cli.completion import batches as known_batches
 from bulkreset.cli.context import Invocation, columns_of, opened, possible_id, start
 from bulkreset.cli.output import text_output
 
@@ -24,7 +25,12 @@ class Format(StrEnum):
 
 def report(
     context: typer.Context,
-    batch_id: Annotated[int, typer.Argument(metavar="ID", help="The batch's number.", callback=possible_id)],
+    batch_id: Annotated[
+        int,
+        typer.Argument(
+            metavar="ID", help="The batch's number.", callback=possible_id, autocompletion=known_batches
+        ),
+    ],
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     state: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bulkreset.cli import rehearsal
+from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, guard, log_level, master_key, opened, start, transport
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def run(
         bool, typer.Option("--once", help="Stop when nothing is due within the next minute, as cron wants it.")
     ] = False,
     account: Annotated[
-        list[str] | None, typer.Option(metavar="A", help="Only batches at this account; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="A", help="Only batches at this account; may be repeated.", autocompletion=known_accounts
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent, on a way that cannot write, and end.")

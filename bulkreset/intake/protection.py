@@ -14,6 +14,7 @@ from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake.naming import Naming
 from bulkreset.intake.user_line import read_name
 from bulkreset.intake.users_file import read_users
+from bulkreset.ownership import refuse_foreign, refuse_open_folder
 
 Stamp = tuple[int, ...]
 """What changes when a file does: when it and its entry were written, its size, and which file it is."""
@@ -93,6 +94,8 @@ def _read(path: Path, naming: Naming) -> Protected:
     stamp = _stamp(path)  # before: what is written while it is read is read again
     try:
         with path.open("rb") as source:
+            refuse_foreign(path, os.fstat(source.fileno()))
+            refuse_open_folder(path)
             lines = read_users(source, str(path), naming)
             names = frozenset(folded(name) for line in lines for name in (line.email, line.user_id) if name)
     except OSError as error:

@@ -80,8 +80,9 @@ def read_secret_file(path: Path) -> Secret:
 def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path}: is not a regular file; name the file that holds the secret")
-    # What root keeps may be read by a group of ours: that is how Kubernetes and systemd hand a secret to a user.
-    handed = status.st_uid == 0 != os.geteuid() and status.st_gid in {os.getegid(), *os.getgroups()}
+    # What root keeps may be read by a group of ours, as Kubernetes hands one to a user, or by root's, which is
+    # how systemd's credentials look: the list of access rights that names the user shows as the group's.
+    handed = status.st_uid == 0 != os.geteuid() and status.st_gid in {0, os.getegid(), *os.getgroups()}
     if status.st_mode & ((stat.S_IRWXG | stat.S_IRWXO) & ~(stat.S_IRGRP if handed else 0)):
         raise ConfigError(
             f"{path}: is open to other users (mode {stat.S_IMODE(status.st_mode):04o}); "

@@ -24,7 +24,7 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "its name cannot be resolved"),
     (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted; check http.ca_file"),
     (aiohttp.ClientSSLError, "no TLS connection"),
-    (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+    (aiohttp.ClientProxyConnectionError, "the proxy in HTTPS_PROXY cannot be reached"),
     (aiohttp.ConnectionTimeoutError, "no connection in time"),
     (aiohttp.InvalidURL, "not a usable address"),
 )

@@ -9,6 +9,7 @@ a middleware turns the two exceptions that trigger it into ours before the sessi
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -102,8 +103,7 @@ class ReadTransport:
         if target.scheme != "https" and not (target.scheme == "http" and is_loopback(host)):
             raise ValueError(f"{host or 'this address'}: only https:// is used, or http:// to this machine")
         # Looked up here and not by aiohttp's own trust_env: that also reads ~/.netrc and costs a thread a call.
-        found = getproxies().get(target.scheme) if self._trust_env and target.scheme == "https" else None
-        proxy = URL(found if "://" in found else f"http://{found}") if found and not proxy_bypass(host) else None
+        proxy = _proxy() if self._trust_env and target.scheme == "https" and not proxy_bypass(host) else None
         self._routes[key] = proxy
         return proxy
 
@@ -148,6 +148,8 @@ async def open_transport(
     `connections` bounds how many requests are under way; the wait for a free one counts as connecting.
     `ca_file` is trusted in place of the system's own list. `trust_env` obeys HTTPS_PROXY and NO_PROXY.
     """
+    if trust_env:
+        _proxy()
     total = total_timeout.total_seconds()
     # A connect that hangs must end as Unreachable, not as the Unclear of the total time-out.
     connect = min(connect_timeout.total_seconds(), total * 0.9)
@@ -208,6 +210,24 @@ def _lost(target: URL, error: Exception) -> Unclear:
             return Garbled(f"{target.host}: the answer is not proper HTTP{part}")
         case _:
             return Unclear(f"{target.host}: the connection was lost after the request was sent")
+
+
+def _proxy() -> URL | None:
+    """Return the proxy that the environment names. Raises ConfigError for what is no address of one."""
+    found = getproxies().get("https")
+    if not found:
+        return None
+    fault = "is not the address of a proxy"
+    try:
+        proxy = URL(found if "://" in found else f"http://{found}")
+        if proxy.scheme in ("http", "https") and proxy.host and proxy.port and not re.search(r"\s", found):
+            return proxy
+        if proxy.scheme.startswith("socks"):
+            fault = "is a SOCKS proxy, which is not supported"
+    except ValueError:
+        pass
+    # Not repeated: it may hold the proxy's password.
+    raise ConfigError(f"HTTPS_PROXY {fault}; write http://HOST:PORT, or set trust_env = false in [http]")
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:

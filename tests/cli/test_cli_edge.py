@@ -208,3 +208,65 @@ def test_a_database_of_a_later_version_asks_for_a_newer_program(folder):
     ended = folder.run("db", "check")
     assert ended.code == 1
     assert "newer than this program" in ended.out
+
+
+def completed(folder, *words):
+    """Return what the shell would offer for the last word."""
+    number = str(len(words))
+    ended = folder.run(
+        environment={
+            "_BULKRESET_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["bulkreset", *words]),
+            "COMP_CWORD": number,
+        }
+    )
+    assert ended.err == ""
+    return ended.out.split()
+
+
+def test_the_shell_completes_accounts_and_batches(reported):
+    """By the configuration and the database, whichever command asks for one."""
+    assert completed(reported, "check", "zo") == ["zoom"]
+    assert completed(reported, "batch", "create", "--account", "z") == ["zoom", "zendesk"]
+    assert completed(reported, "run", "--account", "ze") == ["zendesk"]
+    for words in (["report"], ["batch", "show"], ["batch", "cancel"], ["escrow", "export"]):
+        assert completed(reported, *words, "1") == ["1"]
+
+
+def test_completion_is_silent_where_there_is_nothing_to_ask(folder):
+    """No error breaks into the line that is being typed."""
+    folder.database.unlink()
+    assert completed(folder, "report", "1") == []
+    folder.config.write_text("nonsense")
+    assert completed(folder, "check", "z") == []
+
+
+def test_there_is_a_manual_page_for_every_command(folder, tmp_path):
+    """With its arguments and options, and nothing that roff would take for a request."""
+    ended = folder.run("man", tmp_path / "man1")
+    assert (ended.code, ended.err) == (0, "")
+    pages = {path.name: path.read_text() for path in (tmp_path / "man1").iterdir()}
+    assert {"bulkreset.1", "bulkreset-batch-create.1", "bulkreset-db-upgrade.1"} <= pages.keys()
+    assert ".B \\-\\-incident ID" in pages["bulkreset-batch-create.1"]
+    assert ".B bulkreset report [OPTIONS] ID" in pages["bulkreset-report.1"]
+    for text in pages.values():
+        for line in text.splitlines():
+            assert not line.startswith("'")
+            assert not line.startswith(".") or line.split()[0] in {".TH", ".SH", ".PP", ".TP", ".B", ".BR"}
+
+
+def test_a_list_of_protected_people_that_others_may_write_is_refused(folder, zoom):
+    """Who can take a name off it decides who is reset."""
+    folder.configure(zoom='protected = { file = "protected.txt" }')
+    folder.write("protected.txt", "ceo@example.com\n")
+    (folder.path / "protected.txt").chmod(0o666)
+    refused(folder.run(*folder.order("zoom"), stdin=b"a@example.com\n"), "protected.txt", "chmod go-w")
+
+
+def test_an_error_is_json_where_json_was_asked_for(folder):
+    """One object with the words and the exit code on standard output; the line stays on standard error."""
+    ended = folder.run("batch", "show", 77, "--json")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.json == {"error": ended.err.removeprefix("bulkreset: ").strip(), "exit_code": 2}
+    ended = folder.run("batch", "show", "--json")
+    assert (ended.code, ended.json["exit_code"]) == (2, 2)

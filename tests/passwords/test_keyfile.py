@@ -7,7 +7,7 @@ import pytest
 
 from bulkreset.errors import ConfigError
 from bulkreset.passwords import keyfile
-from bulkreset.passwords.keyfile import read_secret_file, write_key_file
+from bulkreset.passwords.keyfile import _refuse_unsafe, read_secret_file, write_key_file
 from bulkreset.passwords.vault import MasterKey
 
 
@@ -155,3 +155,29 @@ def test_a_pipe_is_refused_at_once(path):
     """A pipe that nobody writes to does not make the program wait."""
     os.mkfifo(path, 0o600)
     assert "not a regular file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "good"),
+    [
+        (0o440, 0, 2000, True),  # Kubernetes with fsGroup
+        (0o400, 1000, 1000, True),
+        (0o440, 0, 0, True),  # a credential of systemd: its list of access rights shows as the group's
+        (0o440, 0, 3000, False),
+        (0o444, 0, 2000, False),
+        (0o460, 0, 2000, False),
+        (0o440, 1000, 2000, False),
+        (0o600, 1001, 2000, False),
+    ],
+)
+def test_a_secret_that_root_hands_to_a_group_of_ours_is_taken(monkeypatch, path, mode, uid, gid, good):
+    """Kubernetes and systemd do it so; anything wider, and anybody else's file, is refused."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.getegid", lambda: 1000)
+    monkeypatch.setattr("os.getgroups", lambda: [2000])
+    status = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, uid, gid, 10, 0, 0, 0))
+    if good:
+        _refuse_unsafe(path, status)
+    else:
+        with pytest.raises(ConfigError, match="run: ch"):
+            _refuse_unsafe(path, status)

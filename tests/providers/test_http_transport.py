@@ -22,6 +22,7 @@ from bulkreset.providers.http import (
     WRITE_LIMIT,
     ReadTransport,
     WriteTransport,
+    _tls,
     open_transport,
 )
 from bulkreset.providers.no_answer import Unclear, Unreachable
@@ -407,3 +408,50 @@ async def test_a_read_transport_cannot_write(raw_server, http_answer):
     (request,) = server.requests
     assert request.body == b"grant_type=account_credentials&account_id=a+b"
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"http://someone:{SECRET}@",
+        f"http://someone:{SECRET}@[::1",
+        f"http://someone:{SECRET}@proxy:port",
+        f"socks5://someone:{SECRET}@proxy:1080",
+        f"ftp://someone:{SECRET}@proxy:21",
+        "http://pro xy:3128",
+    ],
+)
+async def test_a_proxy_that_is_none_is_named_at_once(proxy_environment, value):
+    """The variable is named before anything is sent, and nothing of what it holds."""
+    proxy_environment("HTTPS_PROXY", value)
+    with pytest.raises(ConfigError, match=r"^HTTPS_PROXY is .*http://HOST:PORT") as caught:
+        async with open_transport(WriteTransport, trust_env=True):
+            pass
+    assert_tells_nothing(caught.value)
+    async with open_transport(WriteTransport):
+        pass
+
+
+async def test_a_proxy_that_is_away_is_named_by_its_variable(proxy_environment):
+    """Not the provider is away, and the line says what to look at."""
+    proxy_environment("HTTPS_PROXY", f"http://someone:{SECRET}@127.0.0.1:{closed_port()}")
+    async with open_transport(WriteTransport, trust_env=True) as transport:
+        with pytest.raises(Unreachable, match=r"the proxy in HTTPS_PROXY cannot be reached") as caught:
+            await transport.send(write("https://api.example"), HEADERS)
+    assert_tells_nothing(caught.value)
+
+
+async def test_authorities_that_others_may_write_are_refused(tmp_path):
+    """Who writes the file decides whom we trust."""
+    path = tmp_path / "ca.pem"
+    path.touch()
+    path.chmod(0o666)
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        async with open_transport(ReadTransport, ca_file=path):
+            pass
+
+
+async def test_no_tls_secrets_are_logged(tmp_path, monkeypatch):
+    """SSLKEYLOGFILE is not obeyed."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    assert _tls(None).keylog_filename is None
