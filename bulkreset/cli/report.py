@@ -1,5 +1,6 @@
 """`bulkreset report`: what happened, user by user."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -11,6 +12,8 @@ from bulkreset.cli.context import Invocation, columns_of, opened, possible_id, s
 from bulkreset.cli.output import text_output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bulkreset.config import Settings
     from bulkreset.model import TaskState
 
@@ -21,6 +24,15 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tasks a report shows; an empty list narrows nothing."""
+
+    states: "list[TaskState]"
+    outcomes: list[str]
+    users: list[str]
 
 
 def report(
@@ -35,25 +47,46 @@ def report(
     state: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only tasks in this state; may be repeated.")
     ] = None,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(metavar="O", help="Only this outcome, or reason of a skip; may be repeated."),
+    ] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(metavar="U", help="Only this address or id; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file, readable by you only.", dir_okay=False)
     ] = None,
 ) -> None:
     """Show what happened to every user of a batch; no password is in it, or anywhere."""
     from bulkreset.errors import UsageError
-    from bulkreset.model import TaskState
+    from bulkreset.model import Outcome, Skip, TaskState
 
-    for word in state or []:
-        if word not in set(TaskState):
-            raise UsageError(f"there is no state {word!r}; states are: {', '.join(TaskState)}")
-    states = [TaskState(word) for word in state or []]
+    if as_json and form is Format.CSV:
+        raise UsageError("--json and --format csv contradict each other; give one of them")
+    chosen = Choice(
+        [TaskState(word) for word in _known("state", state, TaskState)],
+        _known("outcome", outcome, (*Outcome, *Skip)),
+        user or [],
+    )
     invocation: Invocation = context.obj
     settings = invocation.settings()
     with text_output(output) as out:
-        start(write(settings, batch_id, form, states, out))
+        start(write(settings, batch_id, Format.JSON if as_json else form, chosen, out))
 
 
-async def write(settings: "Settings", batch_id: int, form: Format, states: list["TaskState"], out: TextIO) -> None:
+def _known(kind: str, words: list[str] | None, known: "Iterable[str]") -> list[str]:
+    """Refuse a word that nothing ends with, and name those that there are."""
+    from bulkreset.errors import UsageError
+
+    for word in words or []:
+        if word not in known:
+            raise UsageError(f"there is no {kind} {word!r}; {kind}s are: {', '.join(dict.fromkeys(known))}")
+    return words or []
+
+
+async def write(settings: "Settings", batch_id: int, form: Format, chosen: Choice, out: TextIO) -> None:
     """Write one batch's report. Raises UsageError where there is no such batch."""
     from bulkreset.report import queries, render
     from bulkreset.store import batches
@@ -62,7 +95,7 @@ async def write(settings: "Settings", batch_id: int, form: Format, states: list[
         batch = await batches.get(store, batch_id)
         head = await queries.audit_head(store, batch_id)
         alive = queries.sessions_alive(store, batch_id) if batch.options.revoke_sessions else None
-        lines = queries.tasks(store, batch_id, states)
+        lines = queries.tasks(store, batch_id, chosen.states, outcomes=chosen.outcomes, users=chosen.users)
         if form is Format.JSON:
             await render.as_json(out, batch, head, lines, alive)
         elif form is Format.CSV:

@@ -82,7 +82,7 @@ async def work(
     from bulkreset.providers.http import WriteTransport
     from bulkreset.report.render import batch_core
     from bulkreset.runner.worker import Worker
-    from bulkreset.store import batches, escrows
+    from bulkreset.store import batches, escrows, skips
     from bulkreset.store.engine import runner_lock
 
     async with opened(settings) as store:
@@ -110,6 +110,7 @@ async def work(
                     summary = await worker.run()
             waiting = await orders.waiting()
             shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
+            surprises = await skips.surprising(store, [batch.id for batch in shown])
     if notices is None:
         _log_end(summary, shown)
     else:
@@ -119,14 +120,17 @@ async def work(
         "sent": summary.sent,
         "elapsed_s": round(summary.elapsed_s, 3),
     }
-    return _exit_code(shown, waiting, orders.refused), result
+    return _exit_code(shown, waiting, orders.refused + surprises), result
 
 
-def _exit_code(shown: list["Batch"], waiting: int, refused: int) -> int:
-    """Say by the exit code what is left, batches and orders by SQL alike."""
+def _exit_code(shown: list["Batch"], waiting: int, failed: int) -> int:
+    """Say by the exit code what is left or failed, batches and orders by SQL alike.
+
+    Whoever was skipped as ordered (protected, admins, the owner …) has not failed.
+    """
     if waiting or any(batch.left for batch in shown):
         return 4
-    if refused or not all(batch.clean for batch in shown):
+    if failed or not all(batch.clean for batch in shown):
         return 3
     return 0
 

@@ -1,12 +1,13 @@
 """Reading what happened to a batch, a page at a time, so that its size never matters."""
 
-from collections.abc import AsyncIterator, Sequence
+from array import array
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import collate, func, or_, select
 
 from bulkreset.model import Action, Outcome, TaskState
 from bulkreset.store.audit import GENESIS
@@ -95,23 +96,25 @@ class SessionLine:
     message: str | None
 
 
-async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -> AsyncIterator[TaskLine]:
-    """Yield a batch's tasks in roster order; each page is one snapshot, and no reader holds up a writer."""
-    last = ("", "")
-    while True:
-        # Along the unique index of the roster, so that every page begins where the last one ended.
-        wanted = (
-            select(task)
-            .where(task.c.batch_id == batch_id, tuple_(task.c.user_ref, task.c.action) > last)
-            .order_by(task.c.user_ref, task.c.action)
-            .limit(_PAGE)
-        )
-        if states:
-            wanted = wanted.where(task.c.state.in_(states))
+async def tasks(
+    store: Store,
+    batch_id: int,
+    states: Sequence[TaskState] = (),
+    *,
+    outcomes: Collection[str] = (),
+    users: Collection[str] = (),
+) -> AsyncIterator[TaskLine]:
+    """Yield a batch's tasks by address, each user's password first; each page is one snapshot of its own.
+
+    `outcomes` are those of calls, or why somebody was skipped without one; `users` are addresses or ids.
+    """
+    ids = await _sorted(store, batch_id, states, outcomes, users)
+    for start in range(0, len(ids), _PAGE):
+        page = list(ids[start : start + _PAGE])
+        place = {task_id: number for number, task_id in enumerate(page)}
         async with store.read() as conn:
-            rows = (await conn.execute(wanted)).all()
-            if not rows:
-                return
+            found_rows = (await conn.execute(select(task).where(task.c.id.in_(page)))).all()
+            rows = sorted(found_rows, key=lambda row: place[row.id])
             calls: dict[int, list[AttemptLine]] = {row.id: [] for row in rows}
             found = await conn.execute(
                 select(attempt).where(attempt.c.task_id.in_(list(calls))).order_by(attempt.c.task_id, attempt.c.n)
@@ -134,7 +137,31 @@ async def tasks(store: Store, batch_id: int, states: Sequence[TaskState] = ()) -
                 attempts=tuple(calls[row.id]),
                 maybe_changed=row.maybe_changed,
             )
-        last = (rows[-1].user_ref, rows[-1].action)
+
+
+async def _sorted(
+    store: Store,
+    batch_id: int,
+    states: Sequence[TaskState],
+    outcomes: Collection[str],
+    users: Collection[str],
+) -> "array[int]":
+    """Return the ids of the tasks in the order of a report; eight bytes each, and none comes or goes later."""
+    address = task.c.display if store.sqlite else collate(task.c.display, "C")
+    wanted = (
+        select(task.c.id)
+        .where(task.c.batch_id == batch_id)
+        .order_by(address, task.c.user_ref, task.c.action.desc())  # set_password, revoke_sessions
+    )
+    if states:
+        wanted = wanted.where(task.c.state.in_(states))
+    if outcomes:
+        wanted = wanted.where(func.coalesce(task.c.outcome, task.c.code).in_(outcomes))
+    if users:
+        named = [user.strip().lower() for user in users]
+        wanted = wanted.where(or_(func.lower(task.c.display).in_(named), func.lower(task.c.user_ref).in_(named)))
+    async with store.read() as conn:
+        return array("q", (await conn.execute(wanted)).scalars())
 
 
 async def sessions_alive(store: Store, batch_id: int) -> AsyncIterator[list[SessionLine]]:

@@ -3,11 +3,12 @@
 import csv
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from bulkreset.model import Action
+from bulkreset.report.grid import folded
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -34,9 +35,12 @@ _FORMULA: Final = re.compile("'*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 Alive = AsyncIterator[list[SessionLine]]
 """Who was reset and has living sessions, a page at a time."""
 
-_WIDTHS: Final = {"user": 36, "state": 10, "outcome": 18, "calls": 5, "HTTP": 4, "code": 5}
-_WIDTHS_OF_TWO: Final = {"user": 36, "task": 8, "state": 10, "outcome": 18, "calls": 5, "HTTP": 4, "code": 5}
-_MESSAGE_WIDTH: Final = 500
+_WIDTHS: Final = {"user": 36, "task": 8, "state": 9, "outcome": 18, "calls": 5, "HTTP": 4, "code": 5}
+_SHORTEST_USER: Final = 24
+# Where there is no room, these go first; what they hold then stands beneath the row.
+_SPARED: Final = ("code", "HTTP", "calls", "state")
+# A message stands in its row where it has so much room, and beneath it where it has less or is longer.
+_MESSAGE_ROOM: Final = 36
 
 
 def batch_core(batch: Batch) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def standing(batch: Batch) -> str:
     """Say a batch's state; of one that has ended whether it was closed, and how many are in doubt."""
     ended = batch.state in ("done", "cancelled") and batch.closed_at is None
     doubt = f", {batch.in_doubt:,} in doubt" if batch.in_doubt and batch.state != "open" else ""
-    return f"{batch.state}{', not closed' if ended else ''}{doubt}"
+    return f"{batch.state}{', not reconciled' if ended else ''}{doubt}"
 
 
 def doubts(batch: Batch) -> list[str]:
@@ -152,14 +156,16 @@ async def as_table(
     *,
     width: int | None = None,
 ) -> None:
-    """Write a summary and one line a task, for a person; `width` cuts lines to a terminal's columns.
+    """Write a summary and a row a task, for a person; no line is wider than `width`, a terminal's columns.
 
     Before everything else come the users who were reset and whose sessions live.
     """
-    write = out.write
-    two = batch.options.revoke_sessions
-    widths = _WIDTHS_OF_TWO if two else _WIDTHS
-    room = _MESSAGE_WIDTH if width is None else max(20, width - sum(widths.values()) - 2 * len(widths))
+
+    def write(text: str) -> None:
+        out.write("".join(f"{line}\n" for line in folded(text.removesuffix("\n"), width, rest="  ")))
+
+    widths = _fitting(batch, width)
+    room = None if width is None else width - sum(widths.values()) - 2 * len(widths)
     write(escaped(f"batch {batch.id} · {batch.account} · {standing(batch)}{_because(batch)}") + "\n")
     write(escaped(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}") + "\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
@@ -172,21 +178,62 @@ async def as_table(
         write("sessions " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n) + "\n")
     for doubt in doubts(batch):
         write(f"{doubt}\n")
-    write("\n")
+    out.write("\n")
     if alive is not None:
         await _reset_but_alive(out, alive)
+    inline = room is None or room >= _MESSAGE_ROOM
     heads = [name.ljust(size) for name, size in widths.items()]
-    write("  ".join([*heads, "message"]) + "\n")
-    write("  ".join(["─" * size for size in widths.values()] + ["─" * min(room, 40)]) + "\n")
+    out.write("  ".join([*heads, *(["message"] if inline else [])]).rstrip() + "\n")
+    rules = ["─" * size for size in widths.values()]
+    out.write("  ".join([*rules, *(["─" * min(room or 40, 40)] if inline else [])]) + "\n")
     async for line in lines:
-        status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
-        task = ["password" if line.action == Action.SET_PASSWORD else "sessions"] if two else []
-        calls = str(line.calls)
-        # Whoever was never called has no outcome; the reason for that stands in its place.
-        outcome, code = (line.outcome, line.code) if line.outcome else (line.code, None)
-        cells = (line.user, *task, line.state, outcome or "", calls, status, code or "")
-        shown = [_fit(cell, size) for cell, size in zip(cells, widths.values(), strict=True)]
-        write("  ".join([*shown, _fit(line.said or "", room)]).rstrip() + "\n")
+        out.writelines(text + "\n" for text in _rows(line, widths, room if inline else 0, width))
+
+
+def _fitting(batch: Batch, width: int | None) -> dict[str, int]:
+    """Choose the columns that a terminal has room for."""
+    widths = dict(_WIDTHS)
+    if not batch.options.revoke_sessions:
+        del widths["task"]
+    if width is None:
+        return widths
+    for name in _SPARED:
+        if (over := sum(widths.values()) + 2 * (len(widths) - 1) - width) <= widths["user"] - _SHORTEST_USER:
+            break
+        del widths[name]
+    over = sum(widths.values()) + 2 * (len(widths) - 1) - width
+    widths["user"] = max(8, widths["user"] - max(0, over))
+    return widths
+
+
+def _rows(line: TaskLine, widths: dict[str, int], room: int | None, width: int | None) -> Iterator[str]:
+    """Yield a task's row, and beneath it what has no room there."""
+    status = next((str(c.http_status) for c in reversed(line.attempts) if c.http_status is not None), "")
+    # Whoever was never called has no outcome; the reason for that stands in its place.
+    outcome, code = (line.outcome, line.code) if line.outcome else (line.code, None)
+    cells = {
+        "user": line.user,
+        "task": "password" if line.action == Action.SET_PASSWORD else "sessions",
+        "state": line.state,
+        "outcome": outcome or ("" if "state" in widths else line.state),
+        "calls": str(line.calls),
+        "HTTP": status,
+        "code": code or "",
+    }
+    said = escaped(line.said or "")
+    # Where nothing limits the width nothing is cut, so that a program can read it.
+    fit = _padded if width is None else _fit
+    row = "  ".join(fit(cells[name], size) for name, size in widths.items())
+    if room is None or len(said) <= room:
+        yield f"{row}  {said}".rstrip()
+        return
+    yield row.rstrip()
+    hidden = [f"{name} {cells[name]}" for name in ("HTTP", "code") if name not in widths and cells[name]]
+    yield from folded(" · ".join([*map(escaped, hidden), said]), width, "    ")
+
+
+def _padded(text: str, width: int) -> str:
+    return escaped(text).ljust(width)
 
 
 async def _reset_but_alive(out: TextIO, alive: Alive) -> None:

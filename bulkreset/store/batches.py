@@ -35,7 +35,6 @@ from bulkreset.store.stops import Stop
 from bulkreset.store.tables import any_in_state, batch, is_maybe_changed, is_pending, open_elsewhere, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
-_UNDONE = (TaskState.FAILED, TaskState.SKIPPED)
 _OF_TASKS: Final = ("label", "revoke_label", "planned")
 
 
@@ -110,9 +109,9 @@ class Batch:
 
     @property
     def clean(self) -> bool:
-        """Whether every task succeeded."""
-        undone = any(counts[state] for counts in (self.counts, self.sessions) for state in _UNDONE)
-        return not undone and not self.in_doubt
+        """Whether nothing failed, and nobody is in doubt; whoever was skipped has a reason of its own."""
+        failed = any(counts[TaskState.FAILED] for counts in (self.counts, self.sessions))
+        return not failed and not self.in_doubt
 
 
 async def create(conn: AsyncConnection, order: NewBatch, roster: Entries, *, now: datetime) -> int:

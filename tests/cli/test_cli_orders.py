@@ -190,7 +190,7 @@ class TestClose:
     def test_a_batch_is_shown_as_not_closed_until_it_is(self, finished):
         """List and show say so; the close ends with 0 where nothing differs, and its time stays."""
         folder, _ = finished
-        assert "done, not closed" in folder.run("batch", "show", "1").out
+        assert "done, not reconciled" in folder.run("batch", "show", "1").out
         assert "done, not closed" in folder.run("batch", "list").out
         ended = folder.run("batch", "close", "1")
         assert (ended.code, ended.err) == (0, "")

@@ -70,6 +70,28 @@ async def stream(*lines):
         yield one
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("two", [False, True])
+async def test_no_line_of_a_table_is_wider_than_the_terminal(width, two):
+    """Columns that matter less go first, and a message that has no room stands beneath its row, whole."""
+    message = "This password cannot be changed because it has already been changed the maximum number of times."
+    failed = line(user="somebody.with.a.name@example.com", state="failed", outcome="unexpected", message=message)
+    out = io.StringIO()
+    what = batch(roster_sha256="a" * 64, **({"sessions": {"succeeded": 1}} if two else {}))
+    await as_table(out, what, "b" * 64, stream(line(), failed), width=width)
+    lines = out.getvalue().splitlines()
+    assert max(len(text) for text in lines if "aaaa" not in text and "bbbb" not in text) <= width, out.getvalue()
+    assert message in " ".join(" ".join(lines).split())
+    assert "unexpected" in out.getvalue()
+
+
+async def test_nothing_is_cut_where_there_is_no_terminal():
+    """A long address and a long message stay whole for the program that reads them, in one line."""
+    out = io.StringIO()
+    await as_table(out, batch(), "ab", stream(line(user="x" * 80, message="y" * 400)))
+    assert [text for text in out.getvalue().splitlines() if "x" * 80 in text and "y" * 400 in text]
+
+
 @given(st.text())
 def test_no_cell_begins_like_a_formula(text):
     """Whatever a name is, a spreadsheet does not run it."""

@@ -1,0 +1,54 @@
+"""`bulkreset report`: whom it shows, in which order, and how a run ends that skipped somebody."""
+
+import pytest
+from cli_program import emails
+
+
+@pytest.fixture
+def ended(folder, stand_ins):
+    """A batch of four, ordered upside down: one does not exist, one is protected."""
+    stand_ins.add("zoom", "zoom")
+    folder.configure(zoom='requests_per_second = 1000\nprotected = ["user00002@example.com"]')
+    folder.create("zoom", ["nobody@example.com", *reversed(emails(1, 2, 3))], "--revoke-sessions")
+    assert folder.run("run", "--once").code == 3
+    return folder
+
+
+def tasks(folder, *options):
+    return [(one["user"], one["action"]) for one in folder.run("report", "1", "--json", *options).json["tasks"]]
+
+
+def test_a_report_is_sorted_by_address_with_passwords_first(ended):
+    """Whatever the order of the file: an address is found where a person looks for it."""
+    found = tasks(ended)
+    assert found == sorted(found, key=lambda one: (one[0], one[1] != "set_password"))
+    assert found[:2] == [(emails(1)[0], "set_password"), (emails(1)[0], "revoke_sessions")]
+    assert ended.run("report", "1", "--format", "json").out == ended.run("report", "1", "--json").out
+
+
+def test_a_report_of_one_user_or_one_outcome(ended):
+    """The question of a help desk, and that of an auditor; a skip is found by its reason."""
+    assert {user for user, _ in tasks(ended, "--user", "USER00003@example.com")} == {emails(3)[0]}
+    assert ("nobody@example.com", "set_password") in tasks(ended, "--outcome", "user_not_found")
+    assert {user for user, _ in tasks(ended, "--outcome", "protected")} == {emails(2)[0]}
+    refused = ended.run("report", "1", "--outcome", "fialed")
+    assert refused.code == 2
+    assert "there is no outcome 'fialed'; outcomes are: ok" in refused.err
+
+
+def test_whoever_is_skipped_as_ordered_has_not_failed(folder, stand_ins):
+    """All but the protected succeed: exit code 0."""
+    stand_ins.add("zoom", "zoom")
+    folder.configure(zoom='requests_per_second = 1000\nprotected = ["user00002@example.com"]')
+    folder.create("zoom", emails(1, 2, 3))
+    assert folder.run("run", "--once").code == 0
+    [batch] = folder.run("batch", "list", "--json").json
+    assert (batch["counts"]["succeeded"], batch["counts"]["skipped"]) == (2, 1)
+
+
+def test_a_refusal_that_nobody_ordered_is_a_failure(folder, stand_ins):
+    """An SSO user that only the call finds out about: skipped, and exit code 3."""
+    refusal = {"kind": "answer", "status": 400, "body": '{"code": 1123, "message": "SSO"}', "users": emails(2)}
+    stand_ins.add("zoom", "zoom", faults=[refusal])
+    folder.create("zoom", emails(1, 2))
+    assert folder.run("run", "--once").code == 3
