@@ -112,7 +112,7 @@ async def work(
             shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
             surprises = await skips.surprising(store, [batch.id for batch in shown])
     if notices is None:
-        _log_end(summary, shown)
+        _log_end(summary, shown, once=once)
     else:
         print("\n".join(after([batch for batch in shown if batch.id in summary.touched])), file=sys.stderr)
     result = {
@@ -135,7 +135,7 @@ def _exit_code(shown: list["Batch"], waiting: int, failed: int) -> int:
     return 0
 
 
-def _log_end(summary: "Summary", shown: list["Batch"]) -> None:
+def _log_end(summary: "Summary", shown: list["Batch"], *, once: bool) -> None:
     """Log one line a batch that was worked on; a run that found nothing to do stays silent."""
     from bulkreset.logs import logger
 
@@ -143,7 +143,7 @@ def _log_end(summary: "Summary", shown: list["Batch"]) -> None:
         if batch.id in summary.touched:
             counts = {state: n for state, n in batch.counts.items() if n}
             logger().info("batch_state", batch=batch.id, account=batch.account, state=batch.state, counts=counts)
-    if summary.sent:
+    if summary.sent or not once:
         logger().info("run_ended", sent=summary.sent, elapsed_s=round(summary.elapsed_s, 3))
 
 

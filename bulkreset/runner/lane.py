@@ -544,7 +544,6 @@ class Lane:
             lane._drop(why="its account was halted")  # noqa: SLF001
 
     def _halt_batch(self, batch_id: int, reason: str) -> None:
-        logger().error("batch_halted", batch=batch_id, reason=reason)
         self._finding = self._context.recorder.put(batch_halt=(batch_id, reason))
         self._drop(batch_id, why="its batch was halted")
 

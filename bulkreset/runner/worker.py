@@ -8,6 +8,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from bulkreset import __version__
 from bulkreset.config import Settings
 from bulkreset.errors import ConfigError, DatabaseReplaced, KeyMismatch, StoreError
 from bulkreset.logs import logger
@@ -19,6 +20,7 @@ from bulkreset.runner.context import Context
 from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Lane
+from bulkreset.runner.progress import Progress
 from bulkreset.runner.recorder import Recorder
 from bulkreset.runner.steering import Steering
 from bulkreset.store import batches, claims, control, due, keys, results, workers
@@ -104,9 +106,16 @@ class Worker:
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
         self._started_at = monotonic()
+        self._progress = Progress(store, accounts)
+        self._start_told = False
 
     def stop(self) -> None:
         """Claim nothing more, release what was not sent, wait for what was, record, and end."""
+        if not self.stopping:
+            logger().info("run_stopping", in_flight=sum(lane.under_way for lane in self._lanes.values()))
+        self._stop_lanes()
+
+    def _stop_lanes(self) -> None:
         self._stopping.set()
         for lane in self._lanes.values():
             lane.stop()
@@ -149,6 +158,8 @@ class Worker:
         self._told_at = monotonic()
         self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
         self._steered = asyncio.create_task(self._steering.run(), name="steering")
+        if not self._once:  # a run that finds nothing to do is silent
+            self._tell_start()
         try:
             await self._poll(first=True)
             polled_at = monotonic()
@@ -184,6 +195,9 @@ class Worker:
                 self._told_at = monotonic()
             async with self._store.read() as conn:
                 work = await batches.open_work(conn)
+            if any(map(self._wanted, work)):
+                self._tell_start()
+            await self._progress.step()
         except StoreError as error:
             if first or isinstance(error, DatabaseReplaced):
                 raise
@@ -194,6 +208,17 @@ class Worker:
         for account, actions in work.items():
             if self._wanted(account) and account not in self._unusable:
                 self._open_lanes(account, actions, first=first)
+
+    def _tell_start(self) -> None:
+        if not self._start_told:
+            self._start_told = True
+            logger().info(
+                "run_started",
+                version=__version__,
+                worker=self._context.worker,
+                database="sqlite" if self._store.sqlite else "postgresql",
+                accounts=sorted(self._accounts or self._settings.accounts),
+            )
 
     async def _close_lanes(self, still_open: Collection[str]) -> None:
         """End the lanes whose account has no open batch any more: each costs a claim every poll."""
@@ -253,6 +278,9 @@ class Worker:
             if which not in self._lanes:
                 peers = self._peers.setdefault(account, [])
                 rate = settings.rate(which.label)
+                logger().info(
+                    "account_opened", account=account, label=which.label, limit=rate.as_share(settings.share)
+                )
                 lane = Lane(self._context, which, provider, rate, peers, share=settings.share)
                 self._lanes[which] = lane
                 self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account} {which.label}")
@@ -296,7 +324,7 @@ class Worker:
                 loop.result()  # it ends by itself only with an error, and that ends the run
 
     async def _wind_up(self, recording: "asyncio.Task[None]") -> None:
-        self.stop()
+        self._stop_lanes()
         if self._errands is not None:
             self._errands.cancel()  # what it was writing is rolled back as a whole
             await asyncio.gather(self._errands, return_exceptions=True)
@@ -315,6 +343,8 @@ class Worker:
             )
         recording.result()
         self._finished.update(await batches.finish(self._store))
+        with contextlib.suppress(StoreError):
+            await self._progress.step()
         with contextlib.suppress(StoreError):  # all is saved; that we said goodbye changes nothing
             await workers.tell(self._store, self._context.worker, ends=True)
 

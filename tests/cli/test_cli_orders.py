@@ -191,12 +191,12 @@ class TestClose:
         """List and show say so; the close ends with 0 where nothing differs, and its time stays."""
         folder, _ = finished
         assert "done, not reconciled" in folder.run("batch", "show", "1").out
-        assert "done, not closed" in folder.run("batch", "list").out
+        assert "done, not reconciled" in folder.run("batch", "list").out
         ended = folder.run("batch", "close", "1")
         assert (ended.code, ended.err) == (0, "")
         assert "batch 1 at zoom: 6 users listed, 6 on the roster" in ended.out
         assert "closed 2" in ended.out
-        assert "not closed" not in folder.run("batch", "list").out
+        assert "not reconciled" not in folder.run("batch", "list").out
         closed_at = folder.run("batch", "show", "1", "--json").json["closed_at"]
         assert closed_at.endswith("Z")
         assert folder.run("batch", "close", "1", "--json").json["batch"]["closed_at"] == closed_at
