@@ -9,7 +9,7 @@ from bulkreset.model import Skip, TaskState
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import task
 
-BY_ORDER: Final = frozenset(Skip) - {Skip.UNLISTED, Skip.UNREADABLE}
+BY_ORDER: Final = frozenset(Skip) - {Skip.NOT_LISTED, Skip.UNREADABLE}
 """Reasons that were known, and told with their numbers, before anything was sent."""
 
 
