@@ -80,7 +80,7 @@ def free_slots(
     whatever was sent before.
     """
     step = spacing.interval_us
-    if tat_us > now_us + max(2 * horizon_us, spacing.window_us) + step:
+    if tat_us > now_us + 2 * horizon_us + spacing.window_us + step:
         tat_us = now_us + spacing.window_us
     first = max(tat_us, now_us + lead_us, not_before_us)
     room = now_us + horizon_us - first

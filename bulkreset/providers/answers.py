@@ -103,7 +103,7 @@ def is_page(answer: Answer) -> bool:
 
 def asked_wait(answer: Answer, now: datetime) -> datetime | None:
     """Return the moment that the answer asks to wait for; None where it names none or one that has passed."""
-    moment = parse_retry_after(answer.headers.get("retry-after"), now)
+    moment = parse_retry_after(answer.headers.get("retry-after"), now, answer.headers.get("date"))
     return moment if moment is not None and moment > now else None
 
 

@@ -15,10 +15,11 @@ LONGEST: Final = timedelta(hours=48)
 _SECONDS = re.compile(r"\d{1,18}(?:\.\d{0,18})?", re.ASCII)
 
 
-def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
+def parse_retry_after(value: str | None, now: datetime, date: str | None = None) -> datetime | None:
     """Return the moment a Retry-After names, between `now` and 48 hours later; None where it names none.
 
-    A moment that has passed is returned as `now`. A date-time without an offset is UTC.
+    A moment that has passed is returned as `now`. A date-time without an offset is UTC. It counts from the
+    answer's own Date header, where there is one: the provider's clock may not be ours.
     """
     text = (value or "").strip()
     if not text:
@@ -28,6 +29,8 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
     moment = _iso(text) or _http_date(text)
     if moment is None:
         return None
+    if (written_at := _http_date(date or "")) is not None:
+        return now + min(max(moment - written_at, timedelta(0)), LONGEST)
     return min(max(moment, now), now + LONGEST)
 
 

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Final
 
 from bulkreset.errors import BulkresetError, ProviderError, ProviderRefused, ProviderUnavailable, StoreError
+from bulkreset.limits.clock import ClockWatch
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
@@ -89,6 +90,7 @@ class Lane:
         self._dropped = asyncio.Event()  # the buffer was emptied: stop waiting for a slot
         self._claiming = False
         self._lead = _LEAD
+        self._clock = ClockWatch()
         self._drops = 0  # how often the buffer was emptied by a pause, a halt, a refused login or a stop
         self._hungry = False  # the last claim was cut short by the buffer, not by slots or tasks
         self._finding = 0  # the recorder's number of our last pause or halt
@@ -286,6 +288,7 @@ class Lane:
                 most=most,
                 lease=self.lease,
                 withheld=self._way_out.overdue(),
+                clock=self._clock,
             )
         except StoreError as error:
             logger().error("claim_failed", account=self.quota.account, reason=str(error))

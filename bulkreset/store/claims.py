@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import StoreError
+from bulkreset.limits.clock import ClockWatch
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.ramp import on_ramp
 from bulkreset.model import Action, Claim, Quota, TaskState
@@ -83,10 +84,12 @@ async def claim(
     most: int,
     lease: timedelta,
     withheld: int = 0,
+    clock: ClockWatch | None = None,
 ) -> Claimed:
     """Take free slots and as many due tasks, open an attempt for each, and commit before any call may leave.
 
     So many slots as are `withheld` are taken without a call: earlier calls that may arrive late have used them up.
+    Where the `clock` was set, nothing is given out to anybody before all that was is a window back.
     The lease of each task runs `lease` from its slot. A crash before the commit leaves nothing; after it, the
     attempts are open and `rescue` finds them. Raises KeyMismatch and StoreError, leaving nothing behind.
     """
@@ -95,6 +98,13 @@ async def claim(
         asked_at = monotonic()
         now = await store.now(conn)
         read_at = monotonic()
+        doubt = read_at - asked_at
+        if clock is not None and clock.stepped(now, asked_at=asked_at, read_at=read_at):
+            # What any worker holds was given out by the clock before, and is sent within the horizon.
+            begin = quotas.microseconds(now + window.horizon) + spacing.window_us
+            await quotas.take(conn, which, row, now, spacing, range(begin, begin), calls=0)
+            closed = Offer(range(0), quotas.at(begin), halted_reason=row.halted_reason)
+            return Claimed([], closed, now, read_at, doubt, {}, range(0))
         found = quotas.offer(row, now, spacing, window, most + withheld)
         idle, usable = found.slots[:withheld], found.slots[withheld:]
         opened = _Opened({}, [], usable[:0])
@@ -108,7 +118,7 @@ async def claim(
         spent = spent or opened.spent
         if spent or quotas.rewinds(found, row):
             await quotas.take(conn, which, row, now, spacing, spent, calls=len(claims))
-    return Claimed(claims, found, now, read_at, read_at - asked_at, opened.batches, spent, held_back)
+    return Claimed(claims, found, now, read_at, doubt, opened.batches, spent, held_back)
 
 
 async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:

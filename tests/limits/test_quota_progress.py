@@ -100,6 +100,6 @@ def test_a_line_of_time_that_lies_too_far_ahead_costs_a_window_at_most(spacing, 
     tat, now = NOW + ahead, NOW
     if not believed(spacing, tat, now, horizon):
         tat = ask(spacing, tat, now, horizon).stop  # what the claim writes back
-    patience = max(2 * horizon, spacing.window_us) + spacing.interval_us
+    patience = 2 * horizon + spacing.window_us + spacing.interval_us
     assert tat <= now + max(patience, spacing.window_us + horizon)
     assert ask(spacing, tat, now + patience, horizon)

@@ -54,3 +54,13 @@ def test_no_value_breaks_it(value):
     """Whatever a provider sends, the result is nothing or a moment between now and two days later."""
     moment = parse_retry_after(value, NOW)
     assert moment is None or NOW <= moment <= NOW + LONGEST
+
+
+@pytest.mark.parametrize("hours", [-3, 0, 5])
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%a, %d %b %Y %H:%M:%S GMT"])
+def test_a_date_counts_from_the_answers_own_clock(hours, form):
+    """However far the provider's clock is from ours, a wait of a minute is a minute."""
+    theirs = NOW + timedelta(hours=hours)
+    date = theirs.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    asked = (theirs + timedelta(minutes=1)).strftime(form)
+    assert parse_retry_after(asked, NOW, date) == NOW + timedelta(minutes=1)

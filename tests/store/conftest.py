@@ -101,7 +101,7 @@ def order(store):
 
 @pytest.fixture
 def claim(store):
-    async def make(most=100, *, rate=1000, daily=None, which=QUOTA, lease=30.0, sealer=None):
+    async def make(most=100, *, rate=1000, daily=None, which=QUOTA, lease=30.0, sealer=None, clock=None):
         return await claims.claim(
             store,
             which,
@@ -111,6 +111,7 @@ def claim(store):
             window=Window(timedelta(0), timedelta(seconds=1)),
             most=most,
             lease=timedelta(seconds=lease),
+            clock=clock,
         )
 
     return make

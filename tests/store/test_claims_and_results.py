@@ -7,9 +7,10 @@ from closings import closing, rows
 from sqlalchemy import event, select, text
 
 from bulkreset.errors import KeyMismatch, StoreError
+from bulkreset.limits.clock import ClockWatch
 from bulkreset.model import Outcome, Quota, TaskState
 from bulkreset.store import batches, due, results
-from bulkreset.store.quotas import Halt, Pause
+from bulkreset.store.quotas import Halt, Pause, at
 from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
 from bulkreset.store.tables import quota
 
@@ -289,3 +290,18 @@ async def test_a_batch_with_nothing_left_is_done_whatever_held_it(store, order, 
     await results.record(store, ledger)
     assert await batches.finish(store) == [batch_id]
     assert await rows(store, "SELECT state, wrapped_key FROM batch") == [("done", None)]
+
+
+@pytest.mark.parametrize("step", [-30, -3, 5, 86_400])
+async def test_a_clock_that_was_set_costs_a_window_and_gives_no_slot_twice(store, order, claim, hand, step):
+    """What was claimed before is sent within the horizon; nobody gets a slot before that is a window back."""
+    await order([f"u{n}" for n in range(60)])
+    watch = ClockWatch()
+    first = await claim(20, rate=20, clock=watch)
+    assert len(first.claims) == 20
+    hand.pass_(step)
+    assert (await claim(20, rate=20, clock=watch)).claims == []
+    set_at = hand.now
+    hand.pass_(1.9)
+    slots = (await claim(20, rate=20)).offer.slots
+    assert at(slots.start) >= set_at + timedelta(seconds=2)
