@@ -116,12 +116,17 @@ def _headless(line: str, divided: bool, lines: _Lines, name: str, naming: Naming
 
 def _is_header(line: str, following: Sequence[str]) -> bool:
     """Tell a title that nobody knows from a user: all below it have another form."""
-    if line.strip().isdecimal() or not following:
+    if not following or _is_plain_id(line):
         return False
     if all("@" in below for below in following):
         return True
-    words = _WORDS(line.strip()) is not None and not _PLAIN_ID(line.strip())
-    return words and all("@" in below or _PLAIN_ID(below.strip()) for below in following)
+    return _WORDS(line.strip()) is not None and all("@" in below or _is_plain_id(below) for below in following)
+
+
+def _is_plain_id(text: str) -> bool:
+    """Tell what is an id by its looks: a number, or the 22 characters of Zoom's, hardly ever without a digit."""
+    name = text.strip()
+    return _PLAIN_ID(name) is not None and any(letter.isdecimal() for letter in name)
 
 
 def _listed(lines: _Lines, name: str, naming: Naming) -> Iterator[UserLine]:

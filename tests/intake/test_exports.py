@@ -122,6 +122,7 @@ def test_a_plain_list_may_begin_with_an_id():
         (None, "z8yCxTTTTSiw02QgCAp8uQ=="),
     ]
     assert users("4711\na@x.org\n", ZENDESK) == [(None, "4711"), ("a@x.org", None)]
+    assert users("-D0ckML9xr5OHcb4jneQvA\na@x.org\n") == [(None, "-D0ckML9xr5OHcb4jneQvA"), ("a@x.org", None)]
 
 
 def test_a_long_field_of_notes_refuses_no_export():
