@@ -80,9 +80,10 @@ def _known(kind: str, words: list[str] | None, known: "Iterable[str]") -> list[s
     """Refuse a word that nothing ends with, and name those that there are."""
     from bulkreset.errors import UsageError
 
+    names = dict.fromkeys(known)  # Python 3.11 does not look a text up in an Enum itself
     for word in words or []:
-        if word not in known:
-            raise UsageError(f"there is no {kind} {word!r}; {kind}s are: {', '.join(dict.fromkeys(known))}")
+        if word not in names:
+            raise UsageError(f"there is no {kind} {word!r}; {kind}s are: {', '.join(names)}")
     return words or []
 
 
