@@ -59,7 +59,8 @@ app = typer.Typer(
     help="Reset the passwords of a whole organisation, at the provider's own pace, and prove what happened.",
     epilog="Exit codes: 0 done, nothing failed; 1 error while running; 2 wrong usage or configuration; "
     "3 finished, but some users failed or could not be reset (not those skipped as ordered); 4 work is left; "
-    "75 another runner holds this database.",
+    "75 another runner holds this database; "
+    "129, 130, 143 ended at once by a hang-up, Ctrl-C or SIGTERM.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

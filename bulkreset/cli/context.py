@@ -15,9 +15,9 @@ import typer
 if TYPE_CHECKING:
     from bulkreset.cli.identity import Person
     from bulkreset.config import Settings
+    from bulkreset.intake.watchlist import Watchlist
     from bulkreset.passwords.vault import MasterKey
     from bulkreset.providers.http import ReadTransport, WriteTransport
-    from bulkreset.runner.handling import Guard
     from bulkreset.store.engine import Store
 
 # Connections beside the runner's own: logins, policies, listings.
@@ -103,24 +103,11 @@ def master_key(settings: "Settings") -> "MasterKey":
     return MasterKey.parse(passwords.key.read(base, "passwords.key")).beside(others)
 
 
-def guard(settings: "Settings") -> "Guard":
-    """Return who tells of an account's users whether one is protected; a list is read anew when its file changes.
+def guard(settings: "Settings") -> "Watchlist":
+    """Return who tells of an account's users whether one is protected."""
+    from bulkreset.intake.watchlist import Watchlist
 
-    What it returns raises ConfigError and InputError where a list cannot be read: then nothing may be sent.
-    """
-    from bulkreset.intake import protection
-    from bulkreset.intake.protection import Protected
-
-    lists: dict[str, Protected] = {}
-
-    def covers(account: str, user_ref: str, display: str) -> bool:
-        held = lists.get(account)
-        if held is None:
-            held = protection.load(settings.account(account), settings.base) or Protected.of()
-        lists[account] = held = held.refreshed()
-        return held.covers(user_ref, display)
-
-    return covers
+    return Watchlist(settings)
 
 
 def can_ask() -> bool:

@@ -15,6 +15,8 @@ from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opene
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from bulkreset.config import Settings
     from bulkreset.intake.concerns import Doubt
     from bulkreset.intake.naming import Naming
@@ -196,7 +198,12 @@ def create(
             ]
         ),
     )
-    placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run))
+    written: list[int] = []
+    try:
+        placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run, written=written))
+    except KeyboardInterrupt:
+        print(f"bulkreset: interrupted: {start(_outcome(settings, written))}", file=sys.stderr)
+        raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(asdict(placed)))
     else:
@@ -204,13 +211,23 @@ def create(
 
 
 async def _place(
-    settings: "Settings", order: "Order", users: str | None, exclude: list[str], *, dry_run: bool
+    settings: "Settings",
+    order: "Order",
+    users: str | None,
+    exclude: list[str],
+    *,
+    dry_run: bool,
+    written: list[int],
 ) -> "Ordered":
     from bulkreset.intake.naming import Naming
     from bulkreset.intake.order import chunks, place
     from bulkreset.providers.http import ReadTransport
 
     naming = Naming.of(settings.account(order.account), order.account)
+
+    async def note(_: "AsyncConnection", batch_id: int) -> None:
+        written.append(batch_id)
+
     with ExitStack() as files:
 
         async def excluded() -> AsyncIterator[list["UserLine"]]:
@@ -230,7 +247,19 @@ async def _place(
                 ask=_ask if can_ask() else None,
                 dry_run=dry_run,
                 progress=_progress(),
+                accept=note,
             )
+
+
+async def _outcome(settings: "Settings", written: list[int]) -> str:
+    """Say what an order that was interrupted has left: the batch as a whole, or nothing."""
+    from bulkreset.store import batches
+
+    if written:
+        async with opened(settings) as store:
+            if await batches.find(store, ids=written):
+                return f"batch {written[0]} is ordered all the same; `bulkreset batch cancel {written[0]}` ends it"
+    return "nothing was ordered"
 
 
 def show(placed: "Ordered", order: "Order") -> None:

@@ -1,10 +1,8 @@
 """`bulkreset run`: the runner, in a terminal, under cron or as a service."""
 
-import asyncio
 import gc
 import json
 import os
-import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +12,12 @@ import typer
 from bulkreset.cli import rehearsal
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, guard, log_level, master_key, opened, start, transport
+from bulkreset.cli.signals import obey_signals
 
 if TYPE_CHECKING:
     from bulkreset.cli.notices import Notices
     from bulkreset.config import Settings
-    from bulkreset.runner.worker import Summary, Worker
+    from bulkreset.runner.worker import Summary
     from bulkreset.store.batches import Batch
 
 
@@ -40,8 +39,8 @@ def run(
 ) -> None:
     """Work on every due batch until stopped.
 
-    The first SIGTERM or Ctrl-C stops claiming, waits for the calls on their way and records them; the second
-    ends at once, which is safe too.
+    The first SIGTERM, SIGHUP or Ctrl-C stops claiming, waits for the calls on their way and records them; a second
+    SIGTERM or Ctrl-C ends at once, which is safe too.
     """
     from bulkreset.cli.notices import Notices
     from bulkreset.logs import configure
@@ -101,7 +100,8 @@ async def work(
                     accounts=accounts,
                     chores=[orders, lambda: escrows.expire(store)],
                 )
-                _obey_signals(worker)
+                orders.allows = worker.may_work_on
+                obey_signals(worker, settings)
                 _spare_the_loop()
                 if notices is not None:
                     async with LiveView(store, worker, settings, accounts, notices):
@@ -154,18 +154,3 @@ def _spare_the_loop() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _obey_signals(worker: "Worker") -> None:
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    def obey(number: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(128 + number)  # the crash case: open attempts are rescued at the next start
-        worker.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, obey, number)

@@ -211,14 +211,16 @@ def _worker(one: "WorkerStatus", now: "datetime") -> Row:
     from bulkreset.report.needs import SILENT_AFTER
 
     ago = now - one.seen.seen_at
+    silent = ago > SILENT_AFTER
     return Row(
         (
             one.seen.name,
             one.seen.version,
             f"{duration(max(0.0, ago.total_seconds()))} ago",
             f"{one.last_minute:,} calls",
-            "silent: stopped, or cut off" if ago > SILENT_AFTER else "",
-        )
+            f"not seen for {duration(ago.total_seconds())}: killed, stopped or cut off" if silent else "",
+        ),
+        tuple(f"→ waits at {found.account}: {found}" for found in one.waits),
     )
 
 

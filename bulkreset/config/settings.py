@@ -136,6 +136,11 @@ class ZoomSettings(_Account):
     api_url: WebAddress = "https://api.zoom.us/v2"
     oauth_url: WebAddress = "https://zoom.us/oauth/token"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the account's limits."""
+        return tuple(ZOOM[self.plan])
+
     def rate(self, label: str) -> Rate:
         """Return what this job may use of the label's limit; an own contract's number replaces Medium."""
         if self.requests_per_second is not None and label == "medium":
@@ -188,6 +193,11 @@ class ZendeskSettings(_Account):
     def address(self) -> str:
         """Return the account's own address."""
         return self.api_url or f"https://{self.subdomain}.zendesk.com"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the account's limits."""
+        return ("default",)
 
     def rate(self, label: str) -> Rate:
         """Return what this job may use of the account's one pot; the label is always `default`."""

@@ -6,7 +6,7 @@ met is `refused` with a line that says why. Where the account only cannot be ask
 `ready`, with the reason beside it, and is tried again.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
@@ -43,11 +43,14 @@ class OrdersBySql:
         self._master = master
         self._later: dict[int, float] = {}  # request id → when it is worth trying again
         self.refused = 0
+        self.allows: Callable[[str], bool] = lambda _: True  # whether this worker may take up orders of an account
 
     async def __call__(self) -> int:
         """Take up every ready request once, the oldest first; return how many became batches."""
         accepted = 0
         for request in await self._ready():
+            if not self.allows((request.account or b"").decode("utf-8", "replace")):
+                continue
             if self._later.get(request.id, 0) <= monotonic() and await self._is_ours(request.id):
                 accepted += await self._take_up(request)
         return accepted

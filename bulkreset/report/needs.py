@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Final
 
 from bulkreset.model import BatchState
+from bulkreset.store.agreement import LEASE
 from bulkreset.store.batches import Batch
-from bulkreset.store.workers import TOLD_EVERY
 
 if TYPE_CHECKING:
     from bulkreset.report.status import AccountStatus, BatchStatus, RequestStatus, Status, WorkerStatus
 
-SILENT_AFTER: Final = 3 * TOLD_EVERY
+SILENT_AFTER: Final = LEASE
 """A worker that has told nothing for so long was stopped or cut off."""
 
 

@@ -1,7 +1,7 @@
 """How things stand, from the database alone: accounts, batches, orders by SQL, and workers seen lately."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.report.needs import need
 from bulkreset.report.render import batch_core, moment
-from bulkreset.store import batches, control, workers
+from bulkreset.store import agreement, batches, control, workers
+from bulkreset.store.agreement import Obstacle
 from bulkreset.store.batches import Batch
 from bulkreset.store.engine import Store
 from bulkreset.store.rows import as_written
@@ -91,6 +92,7 @@ class WorkerStatus:
 
     seen: Seen
     last_minute: int
+    waits: tuple[Obstacle, ...] = ()  # for workers whose configuration of an account differs from its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ async def status(
             for row in rows
         )
         workers_seen = await workers.seen(conn, since=now - _WORKERS_SINCE)
+        waits = [] if store.exclusive else agreement.waiting(await agreement.at_work(conn), now)
         requests = await _requests(conn)
     approvals = {
         one.id: len(await control.approvals(store, one.id)) for one in shown if one.state is BatchState.DRAFT
@@ -147,7 +150,10 @@ async def status(
             for one in shown
             if incident is None or one.incident == incident
         ),
-        workers=tuple(WorkerStatus(one, by_worker.get(one.name, 0)) for one in workers_seen),
+        workers=tuple(
+            WorkerStatus(one, by_worker.get(one.name, 0), tuple(w for w in waits if w.worker == one.name))
+            for one in workers_seen
+        ),
         requests=tuple(one for one in requests if incident is None or one.incident == incident),
     )
 
@@ -229,6 +235,14 @@ def as_dict(found: Status) -> dict[str, Any]:
                 "seen_at": moment(one.seen.seen_at),
                 "ended_at": moment(one.seen.ended_at),
                 "last_minute": one.last_minute,
+                "waits": [
+                    {
+                        "account": found.account,
+                        "for": found.other,
+                        "differs": [asdict(d) for d in found.differences],
+                    }
+                    for found in one.waits
+                ],
             }
             for one in found.workers
         ],

@@ -1,5 +1,6 @@
 """What every lane of a worker shares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,3 +26,4 @@ class Context:
     poll_interval: float
     concurrency: int
     wishes: Wishes
+    allows: Callable[[str], bool] = lambda _: True  # whether this worker may work on an account now

@@ -1,10 +1,10 @@
 """What becomes of a claim on its way through a lane: the call that is sent for it, the verdict, the closing."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from bulkreset.model import Action, Claim, Decision, Outcome, Result, Skip, TaskState, Verdict
 from bulkreset.options import Options
@@ -15,8 +15,16 @@ from bulkreset.runner.watch import Watch
 from bulkreset.store.due import OpenBatch
 from bulkreset.store.results import Closing, Escrowed
 
-Guard = Callable[[str, str, str], bool]
-"""Tell whether a user of an account, by the reference that is called or the name that is shown, is protected."""
+
+class Guard(Protocol):
+    """Knows who is never reset, by lists that may change while a worker runs."""
+
+    def __call__(self, account: str, user_ref: str, display: str) -> bool:
+        """Tell whether a user, by the reference that is called or the name that is shown, is protected."""
+
+    def digest(self, account: str) -> str:
+        """Say what an account's list is, so that equal lists say the same."""
+
 
 PROTECTED: Final = Verdict(
     Outcome.NOT_RESETTABLE, code=Skip.PROTECTED, message="protected by the configuration; nothing was sent"

@@ -116,6 +116,11 @@ class Lane:
         """The batches of which something is claimed here or on its way."""
         return frozenset((*self._departures.in_flight, *(claim.batch_id for claim, _ in self._buffer)))
 
+    @property
+    def on_their_way(self) -> int:
+        """How many calls have left and have no answer yet."""
+        return self._departures.in_flight.total()
+
     def departed(self, batch_id: int, since: datetime) -> int:
         """Count the calls of a batch that left since a time by the database's clock."""
         return self._departures.since(batch_id, (since - _EPOCH - self._offset).total_seconds())
@@ -128,8 +133,8 @@ class Lane:
         """Whether a claim of the batch waits for its slot here."""
         return any(claim.batch_id == batch_id for claim, _ in self._buffer)
 
-    def drop(self, batch_id: int, why: str) -> None:
-        """Send nothing of a batch that has not left, what is being claimed just now included."""
+    def drop(self, batch_id: int | None, why: str) -> None:
+        """Send nothing of a batch, or of any, that has not left, what is being claimed just now included."""
         self._drop(batch_id, why)
 
     @property
@@ -206,6 +211,8 @@ class Lane:
 
     def _wanted(self) -> int:
         """How many calls to claim: what can leave in time, and one only while an outage is being probed."""
+        if not self._context.allows(self.quota.account):
+            return 0  # another worker's configuration of it differs
         if self._watch.probing or (self.provider.tells_limit and not self._heard):
             return 0 if not self.idle else 1  # the first answer tells the account's own limit
         in_time = self._context.concurrency - len(self._in_flight)

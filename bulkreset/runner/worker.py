@@ -16,6 +16,7 @@ from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.http import WriteTransport
+from bulkreset.runner.accord import Accord
 from bulkreset.runner.context import Context
 from bulkreset.runner.handling import Guard
 from bulkreset.runner.keyring import Keyring
@@ -80,6 +81,7 @@ class Worker:
         self._recorder = Recorder(store, name)
         self._steering = Steering(store, self._recorder, lambda: self.lanes)
         self._keyring = Keyring(master)
+        self._accord = Accord(store, name, settings, guard, self._accounts, self._give_up)
         self._context = Context(
             store=store,
             transport=transport,
@@ -91,6 +93,7 @@ class Worker:
             poll_interval=settings.runner.poll_interval,
             concurrency=settings.runner.concurrency,
             wishes=settings.passwords.wishes,
+            allows=self._accord.allows,
         )
         self._lanes: dict[Quota, Lane] = {}
         self._loops: dict[Quota, asyncio.Task[None]] = {}
@@ -100,8 +103,8 @@ class Worker:
         self._errands: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
         self._steered: asyncio.Task[None] | None = None
+        self._agreeing: asyncio.Task[None] | None = None
         self._rescue_from = 0.0
-        self._told_at = 0.0
         self._sent = 0  # by lanes that have ended
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
@@ -119,6 +122,11 @@ class Worker:
         self._stopping.set()
         for lane in self._lanes.values():
             lane.stop()
+
+    @property
+    def on_their_way(self) -> int:
+        """How many calls have left and have no answer yet."""
+        return sum(lane.on_their_way for lane in self._lanes.values())
 
     @property
     def sent(self) -> int:
@@ -155,7 +163,8 @@ class Worker:
         else:
             self._rescue_from = monotonic() + _STEADY_S
         await workers.arrive(self._store, self._context.worker)
-        self._told_at = monotonic()
+        await self._accord.arrive()
+        self._agreeing = asyncio.create_task(self._accord.run(), name="accord")
         self._recording = asyncio.create_task(self._recorder.run(), name="recorder")
         self._steered = asyncio.create_task(self._steering.run(), name="steering")
         if not self._once:  # a run that finds nothing to do is silent
@@ -190,9 +199,6 @@ class Worker:
             await self._run_errands()
             await control.advance(self._store)
             self._finished.update(await batches.finish(self._store))
-            if monotonic() - self._told_at > workers.TOLD_EVERY.total_seconds():
-                await workers.tell(self._store, self._context.worker)
-                self._told_at = monotonic()
             async with self._store.read() as conn:
                 work = await batches.open_work(conn)
             if any(map(self._wanted, work)):
@@ -234,7 +240,10 @@ class Worker:
     @property
     def _essential(self) -> "list[asyncio.Task[None]]":
         """The tasks without which the run cannot go on."""
-        return [*self._loops.values(), *(task for task in (self._recording, self._steered) if task)]
+        return [
+            *self._loops.values(),
+            *(task for task in (self._recording, self._steered, self._agreeing) if task),
+        ]
 
     async def _run_errands(self) -> None:
         """See to the chores, but never let one that takes long hold up the rest."""
@@ -254,6 +263,14 @@ class Worker:
             except Exception as error:  # noqa: BLE001  (the top of a task)
                 # A chore that fails, for whatever reason, is no reason to stop resetting passwords.
                 logger().error("chore_failed", reason=str(error), kind=type(error).__name__)
+
+    def may_work_on(self, account: str) -> bool:
+        """Whether no other worker's configuration of the account differs from this one's."""
+        return self._accord.allows(account)
+
+    def _give_up(self, account: str) -> None:
+        for lane in self._peers.get(account, []):
+            lane.drop(None, "another worker's configuration of the account differs")
 
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
@@ -293,7 +310,11 @@ class Worker:
         async with self._store.read() as conn:
             soon = await self._store.now(conn) + SOON
             for which, lane in self._lanes.items():
-                if lane.halted is not None or (lane.paused_until is not None and lane.paused_until > soon):
+                if (
+                    lane.halted is not None
+                    or self._accord.gave_up(which.account)
+                    or (lane.paused_until is not None and lane.paused_until > soon)
+                ):
                     continue
                 due_at = await due.next_due(conn, which)
                 if due_at is not None and due_at <= soon:
@@ -329,9 +350,11 @@ class Worker:
             self._errands.cancel()  # what it was writing is rolled back as a whole
             await asyncio.gather(self._errands, return_exceptions=True)
         await asyncio.gather(*self._loops.values(), return_exceptions=True)
-        if self._steered is not None:  # a stop of a batch is confirmed until the last answer is here
-            self._steered.cancel()
-            await asyncio.gather(self._steered, return_exceptions=True)
+        # Until the last answer is here, stops of batches are confirmed, and others know that we are.
+        for task in (self._steered, self._agreeing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         self._recorder.stop()
         done, _ = await asyncio.wait([recording], timeout=_FLUSH_BOUND_S)
         if not done:
@@ -347,6 +370,7 @@ class Worker:
             await self._progress.step()
         with contextlib.suppress(StoreError):  # all is saved; that we said goodbye changes nothing
             await workers.tell(self._store, self._context.worker, ends=True)
+            await self._accord.leave()
 
     async def _check_keys(self) -> None:
         for batch_id, wrapped in await keys.wrapped_keys(self._store):

@@ -11,9 +11,6 @@ from bulkreset import __version__
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import worker
 
-TOLD_EVERY: Final = timedelta(seconds=10)
-"""How often a worker says that it is there."""
-
 _KEPT_FOR: Final = timedelta(days=1)
 
 
