@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.completion import batches as known_batches
 from bulkreset.cli.context import (
     Invocation,
     acting,
     can_ask,
+    columns_of,
     confirm,
     master_key,
     opened,
@@ -18,21 +20,17 @@ from bulkreset.cli.context import (
     start,
 )
 from bulkreset.cli.order import create
-from bulkreset.cli.output import console, show_table
-from bulkreset.cli.words import duration
 from bulkreset.unsafe import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from bulkreset.cli.batch_view import Seen
     from bulkreset.config import Settings
     from bulkreset.store.batches import Batch
     from bulkreset.store.engine import Store
     from bulkreset.store.stops import Outcome
-
-    Seen = tuple[Batch, list[str], str | None]
-    """A batch, who has approved it as it stands, and why its account is halted."""
 
 app = typer.Typer(help="Order a reset, look at it, pause, resume, cancel or retry it.", no_args_is_help=True)
 
@@ -44,29 +42,50 @@ BatchId = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
-# Below so many columns the list of batches does without their times, or its numbers would be cut.
-_WIDE = 100
-
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Json = False) -> None:
-    """Show every batch, the oldest first."""
-    import json
-
-    from bulkreset.report.render import batch_full
+def list_(
+    context: typer.Context,
+    account: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A", help="Only batches of this account; may be repeated.", autocompletion=known_accounts
+        ),
+    ] = None,
+    incident: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only batches of this incident; may be repeated.")
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="S", help="Only batches in this state; may be repeated.")
+    ] = None,
+    newest_first: Annotated[bool, typer.Option("--newest-first", help="Show the newest batch first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show batches, the oldest first: all, or those that every filter lets through."""
+    from bulkreset.cli.batch_view import listed
+    from bulkreset.errors import UsageError
+    from bulkreset.model import BatchState
+    from bulkreset.report.render import batch_full, json_text
     from bulkreset.store import batches
 
+    unknown = [word for word in state or () if word not in list(BatchState)]
+    if unknown:
+        raise UsageError(f"--state {unknown[0]!r} is no state of a batch; write one of {', '.join(BatchState)}")
+
     async def work(store: "Store") -> list["Batch"]:
-        return await batches.find(store)
+        return await batches.find(store, accounts=account or (), incidents=incident or (), states=state or ())
 
     found = _with_store(context, work)
+    if newest_first:
+        found.reverse()
     if as_json:
-        print(json.dumps([batch_full(batch) for batch in found], indent=2, ensure_ascii=False))
-        return
-    if not found:
+        print(json_text([batch_full(batch) for batch in found], indent=2))
+    elif found:
+        print("\n".join(listed(found, columns_of(sys.stdout))))
+    elif account or incident or state:
+        print("no batch is like that; `bulkreset batch list` shows all")
+    else:
         print("there are no batches; order one with `bulkreset batch create`")
-        return
-    _table(found)
 
 
 @app.command()
@@ -259,7 +278,7 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
         return await _look(store, batch_id), outcome, now
 
     seen, outcome, now = _with_store(context, work)
-    batch = seen[0]
+    batch = seen.batch
     if as_json:
         shown = {**batch_full(batch), "stop": stopping.as_dict(outcome)}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -283,62 +302,23 @@ def _with_store(context: typer.Context, work: Any) -> Any:
 
 
 async def _look(store: "Store", batch_id: int) -> "Seen":
+    from bulkreset.cli.batch_view import Seen
     from bulkreset.store import batches, control, quotas
 
     batch = await batches.get(store, batch_id)
     async with store.read() as conn:
         halts = await quotas.halts(conn)
-    return batch, await control.approvals(store, batch_id), halts.get(batch.account) if batch.left else None
+    return Seen(batch, await control.approvals(store, batch_id), halts.get(batch.account) if batch.left else None)
 
 
 def _show(seen: "Seen", *, as_json: bool) -> None:
-    from bulkreset.report.render import batch_full, doubts, json_text, standing
+    from bulkreset.cli.batch_view import described
+    from bulkreset.report.render import batch_full, json_text
 
-    batch, approvers, halted = seen
     if as_json:
-        print(json_text(batch_full(batch), indent=2))
+        print(json_text(batch_full(seen.batch), indent=2))
         return
-    because = f" ({batch.state_reason})" if batch.state_reason else ""
-    print(f"batch {batch.id} at {batch.account}: {standing(batch)}{because}")
-    if halted:
-        print(f"  halted     the whole account {batch.account}: {halted}")
-        print(f"             put it right, then `bulkreset batch resume {batch.id}`")
-    print(f"  incident   {batch.incident}")
-    print(f"  reason     {batch.reason}")
-    print(f"  ordered by {batch.requested_by}, {batch.created_at:%Y-%m-%d %H:%M:%S} UTC")
-    for name, at in (
-        ("not before", batch.not_before),
-        ("started", batch.started_at),
-        ("finished", batch.finished_at),
-    ):
-        if at is not None:
-            print(f"  {name:<10} {at:%Y-%m-%d %H:%M:%S} UTC")
-    print(f"  roster     {batch.total:,} users, sha256 {batch.roster_sha256}")
-    print("  tasks      " + ", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n))
-    if any(batch.sessions.values()):
-        print("  sessions   " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n))
-    for line in doubts(batch):
-        print(f"  {line.replace('in doubt', 'in doubt  ', 1)}")
-    for line in _ordered_so(batch, approvers):
-        print(f"  {line}")
-    if batch.outcomes:
-        print("  outcomes   " + ", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()))
-
-
-def _ordered_so(batch: "Batch", approvers: list[str]) -> "Iterator[str]":
-    """Say what is special about how a batch is worked on."""
-    options = batch.options
-    if options.emergency:
-        yield "emergency  started without approvals"
-    if batch.approvals_needed:
-        names = f": {', '.join(approvers)}" if approvers else ""
-        yield f"approvals  {len(approvers)} of {batch.approvals_needed}{names}"
-    if options.canary:
-        yield f"canaries   {options.canary:,} go first{', then it waits' if options.hold_after_canary else ''}"
-    if options.ramp_s:
-        yield f"ramp       {duration(options.ramp_s)}"
-    if options.escrow_to:
-        yield f"escrow     to {', '.join(options.escrow_to)}, for {options.escrow_days} days"
+    print("\n".join(described(seen, columns_of(sys.stdout))))
 
 
 def _told(detail: dict[str, Any], before: str = "") -> "Iterator[tuple[str, str]]":
@@ -348,29 +328,3 @@ def _told(detail: dict[str, Any], before: str = "") -> "Iterator[tuple[str, str]
             yield from _told(value, f"{before}{name}.")
         elif value is not None and value is not False and value != []:
             yield f"{before}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _table(found: list["Batch"]) -> None:
-    from rich.table import Table
-
-    from bulkreset.report.render import standing
-
-    screen = console()
-    wide = screen.width >= _WIDE
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("id", "account", "state", "incident", *(["created (UTC)"] if wide else [])):
-        table.add_column(name, no_wrap=name not in ("state", "incident"), overflow="fold")
-    for name in ("users", "done", "failed", "skipped", "left"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for batch in found:
-        table.add_row(
-            str(batch.id),
-            batch.account,
-            standing(batch),
-            batch.incident,
-            *([f"{batch.created_at:%Y-%m-%d %H:%M}"] if wide else []),
-            f"{batch.total:,}",
-            *(f"{batch.counts[state]:,}" for state in ("succeeded", "failed", "skipped")),
-            f"{batch.left:,}",
-        )
-    show_table(screen, table)

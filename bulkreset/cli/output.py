@@ -7,28 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-_UNBOUND: Final = 10_000
-
-
-def console() -> "Console":
-    """Return where tables are shown: as wide as the terminal, or as wide as they need where there is none."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNBOUND)
-
-
-def show_table(screen: "Console", table: "Table") -> None:
-    """Write a table without the blanks that fill up its lines."""
-    with screen.capture() as captured:
-        screen.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+from typing import BinaryIO, TextIO
 
 
 @contextmanager

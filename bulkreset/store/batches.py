@@ -175,18 +175,21 @@ async def find(
     *,
     ids: Collection[int] = (),
     accounts: Collection[str] = (),
+    incidents: Collection[str] = (),
+    states: Collection[str] = (),
     unfinished: bool = False,
 ) -> list[Batch]:
     """Return batches with their counts, the oldest first: all, or those with these ids or not finished yet.
 
-    `accounts` narrows the choice. Only the chosen batches are counted, so a long history costs nothing.
+    The other filters narrow the choice. Only the chosen batches are counted, so a long history costs nothing.
     """
     chosen: list[ColumnElement[bool]] = []
     if ids or unfinished:
         going_on = batch.c.state.not_in((BatchState.DONE, BatchState.CANCELLED)) if unfinished else false()
         chosen.append(or_(batch.c.id.in_(ids), going_on))
-    if accounts:
-        chosen.append(batch.c.account.in_(accounts))
+    for column, values in ((batch.c.account, accounts), (batch.c.incident, incidents), (batch.c.state, states)):
+        if values:
+            chosen.append(column.in_(values))
     async with store.read() as conn:
         rows = (await conn.execute(select(batch).where(*chosen).order_by(batch.c.id))).all()
         counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}

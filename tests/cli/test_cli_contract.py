@@ -34,7 +34,7 @@ OPTIONS = {
         *["--hold-after-canary", "--ramp", "--halt-at", "--revoke-sessions", "--escrow-to", "--escrow-days"],
         *["--emergency", "--dry-run", "--accept-listing", "--accept-unknown-names", "--again", "--yes"],
     ],
-    "batch list": ["--json"],
+    "batch list": ["--account", "--incident", "--state", "--newest-first", "--json"],
     "batch show": ["--json", "ID"],
     "batch pause": ["--json", "ID"],
     "batch resume": ["--json", "ID"],
@@ -410,7 +410,7 @@ def test_what_is_printed_for_a_person_says_the_state(folder, zoom):
         for word in ("zoom", "paused", "INC-1"):
             assert word in text
     assert "paused by" in shown
-    assert "3 pending" in shown
+    assert "2 pending, 1 skipped" in shown
 
 
 FORMULA = json.dumps({"code": 9, "message": '=HYPERLINK("http://evil.example","x")'})
@@ -555,8 +555,8 @@ def test_numbers_are_whole_where_there_is_no_terminal(folder, zoom):
     folder.create("zoom", emails(1, 2))
     folder.create("zoom", emails(1, 2, 3))  # two of the three are open in the batch before
     head, *rows = folder.run("batch", "list").out.splitlines()
-    assert head.split()[-5:] == ["users", "done", "failed", "skipped", "left"]
-    assert [row.split()[-5:] for row in rows] == [["2", "0", "0", "0", "2"], ["3", "0", "0", "2", "1"]]
+    assert head.split()[-6:] == ["users", "done", "failed", "skipped", "cancelled", "left"]
+    assert [row.split()[-6:] for row in rows] == [["2", "0", "0", "0", "0", "2"], ["3", "0", "0", "2", "0", "1"]]
 
 
 def test_a_trail_can_be_read_and_compared(folder, zoom):
