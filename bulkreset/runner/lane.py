@@ -401,13 +401,18 @@ class Lane:
 
     async def _send(self, claim: Claim, drops: int, reserved: Reserved) -> None:
         """Send one call, once, and hand its result on; `drops` is how often the buffer had been emptied."""
-        if drops != self._drops:  # an answer came between the buffer and here, and stopped what had not left
-            self._release([claim], "it was stopped on its way out")
-        elif (call := self._call(claim)) is not None:
+        call: Call | None = None
+        try:
+            if drops != self._drops:  # an answer came between the buffer and here, and stopped what had not left
+                self._release([claim], "it was stopped on its way out")
+            else:
+                call = self._call(claim)
+        finally:
+            if call is None:  # whatever kept it from leaving
+                self._way_out.unsent(claim)
+                reserved.give_back()
+        if call is not None:
             await self._exchange(claim, call, reserved)
-            return
-        self._way_out.unsent(claim)
-        reserved.give_back()
 
     async def _exchange(self, claim: Claim, call: Call, reserved: Reserved) -> None:
         auth = self.provider.auth

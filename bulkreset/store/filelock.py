@@ -4,6 +4,7 @@ The lock file alone is not enough: whoever removes it would let a second runner 
 enough either: a restore may put another file in its place while a runner still writes to the one before.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -104,7 +105,10 @@ def _borrowed(path: Path) -> tuple[Inode, int]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise StoreError(f"the database {path} cannot be locked: {error.strerror}") from None
+        fault = f"cannot be locked: {error.strerror}"
+        if error.errno in (errno.EACCES, errno.EROFS):
+            fault = "is read-only; give this user write permission to the file and its folder"
+        raise StoreError(f"the database {path} {fault}") from None
     found = os.fstat(descriptor)
     inode = found.st_dev, found.st_ino
     _spare.setdefault(inode, [])

@@ -99,7 +99,7 @@ def test_a_zendesk_id_is_a_number(folder, zendesk):
         (["--incident", "INC\n1"], ["incident", "one line"]),
         (["--incident", "I" * 201], ["incident", "200"]),
         (["--reason", ""], ["reason", "empty"]),
-        (["--reason", "\x1b[31mred"], ["reason", "one line"]),
+        (["--reason", "\x1b[31mred"], ["reason", "U+001B", "write it without"]),
         (["--not-before", "tomorrow"], ["--not-before", "'tomorrow'", "2026-01-31T22:00:00Z"]),
         (["--not-before", "2026-02-30"], ["--not-before", "2026-02-30"]),
         (["--not-before", "0001-01-01T00:00:00+14:00"], ["--not-before", "0001-01-01"]),
