@@ -250,8 +250,8 @@ def _end(one: BatchStatus, now: datetime) -> str:
         return str(batch.state)
     if batch.left == 0:
         return "done"
-    if batch.left <= batch.outcomes.get(Outcome.TOO_MANY_CHANGES, 0):
-        return "the rest is due later"  # users at their daily number of changes
+    if one.next_due_at is not None:
+        return f"next due {clock(one.next_due_at, now)} UTC"
     if one.eta_s is None:
         return "waiting"
     return f"done {clock(now + timedelta(seconds=one.eta_s), now)} UTC"

@@ -15,10 +15,13 @@ from bulkreset.cli.context import Invocation, guard, log_level, master_key, open
 from bulkreset.cli.signals import obey_signals
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bulkreset.cli.notices import Notices
     from bulkreset.config import Settings
     from bulkreset.runner.worker import Summary
     from bulkreset.store.batches import Batch
+    from bulkreset.store.engine import Store
 
 
 def run(
@@ -79,7 +82,7 @@ async def work(
     from bulkreset.cli.live import LiveView, after
     from bulkreset.intake.orders_by_sql import OrdersBySql
     from bulkreset.providers.http import WriteTransport
-    from bulkreset.report.render import batch_core
+    from bulkreset.report.render import batch_core, moment
     from bulkreset.runner.worker import Worker
     from bulkreset.store import batches, escrows, skips
     from bulkreset.store.engine import runner_lock
@@ -111,6 +114,7 @@ async def work(
             waiting = await orders.waiting()
             shown = await batches.find(store, ids=summary.touched, accounts=accounts, unfinished=True)
             surprises = await skips.surprising(store, [batch.id for batch in shown])
+            next_due_at = await _next_due(store, shown) if once else None
     if notices is None:
         _log_end(summary, shown, once=once)
     else:
@@ -119,8 +123,29 @@ async def work(
         "batches": [batch_core(batch) for batch in shown],
         "sent": summary.sent,
         "elapsed_s": round(summary.elapsed_s, 3),
+        "next_due_at": moment(next_due_at),
     }
+    if next_due_at is not None:
+        _tell_next_due(next_due_at, shown, notices)
     return _exit_code(shown, waiting, orders.refused + surprises), result
+
+
+async def _next_due(store: "Store", shown: list["Batch"]) -> "datetime | None":
+    """Return when the first of these batches goes on that wait because of a clock, where none goes on before."""
+    from bulkreset.store import due
+
+    async with store.read() as conn:
+        waiting = await due.waits(conn, await store.now(conn))
+    return min((waiting[batch.id] for batch in shown if batch.id in waiting), default=None)
+
+
+def _tell_next_due(moment: "datetime", shown: list["Batch"], notices: "Notices | None") -> None:
+    from bulkreset.logs import logger
+
+    if notices is None:
+        logger().info("due_later", next_due_at=moment.isoformat(), left=sum(batch.left for batch in shown))
+    else:
+        print(f"nothing is due before {moment:%Y-%m-%d %H:%M:%S} UTC", file=sys.stderr)
 
 
 def _exit_code(shown: list["Batch"], waiting: int, failed: int) -> int:

@@ -25,12 +25,7 @@ def need(one: "BatchStatus", found: "Status") -> str | None:
             reason = batch.state_reason or str(batch.state)
             return reason if "`bulkreset batch resume" in reason else f"{reason}; go on with {show}"
         case BatchState.OPEN:
-            if any(other.halted_reason for other in found.accounts if other.account == batch.account):
-                return f"its account is halted; fix the cause, then {show}"
-            if batch.not_before is not None and batch.not_before > found.now:
-                return f"starts {batch.not_before:%Y-%m-%d %H:%M} UTC"
-            if batch.left and not any(is_alive(worker, found) for worker in found.workers):
-                return "no worker is running: start one with `bulkreset run`"
+            return _wait(one, found)
     return None
 
 
@@ -65,3 +60,16 @@ def request_need(one: "RequestStatus") -> str:
 def is_alive(one: "WorkerStatus", found: "Status") -> bool:
     """Whether a worker has told lately that it is there."""
     return one.seen.ended_at is None and found.now - one.seen.seen_at <= SILENT_AFTER
+
+
+def _wait(one: "BatchStatus", found: "Status") -> str | None:
+    """Say what an open batch waits for, and until when."""
+    batch = one.batch
+    if any(other.halted_reason for other in found.accounts if other.account == batch.account):
+        return f"its account is halted; fix the cause, then `bulkreset batch resume {batch.id}`"
+    if batch.not_before is not None and batch.not_before > found.now:
+        return f"starts {batch.not_before:%Y-%m-%d %H:%M} UTC"
+    waits = [] if one.next_due_at is None else [f"nothing is due before {one.next_due_at:%Y-%m-%d %H:%M:%S} UTC"]
+    if batch.left and not any(is_alive(worker, found) for worker in found.workers):
+        waits.append("no worker is running: start one with `bulkreset run`")
+    return "; ".join(waits) or None

@@ -14,7 +14,7 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.report.needs import need
 from bulkreset.report.render import batch_core, moment
-from bulkreset.store import agreement, batches, control, workers
+from bulkreset.store import agreement, batches, control, due, workers
 from bulkreset.store.agreement import Obstacle
 from bulkreset.store.batches import Batch
 from bulkreset.store.engine import Store
@@ -73,6 +73,7 @@ class BatchStatus:
     batch: Batch
     eta_s: float | None
     approvals: int = 0
+    next_due_at: datetime | None = None  # where nothing is sent before, because of a clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ async def status(
         workers_seen = await workers.seen(conn, since=now - _WORKERS_SINCE)
         waits = [] if store.exclusive else agreement.waiting(await agreement.at_work(conn), now)
         requests = await _requests(conn)
+        waiting = await due.waits(conn, now)
     approvals = {
         one.id: len(await control.approvals(store, one.id)) for one in shown if one.state is BatchState.DRAFT
     }
@@ -146,7 +148,12 @@ async def status(
         now=now,
         accounts=accounts,
         batches=tuple(
-            BatchStatus(one, eta(one, shown, accounts, now), approvals.get(one.id, 0))
+            BatchStatus(
+                one,
+                eta(one, shown, accounts, now, next_due_at=waiting.get(one.id)),
+                approvals.get(one.id, 0),
+                waiting.get(one.id),
+            )
             for one in shown
             if incident is None or one.incident == incident
         ),
@@ -164,7 +171,14 @@ def users_done(batch: Batch) -> int:
     return max(0, batch.total - max(waiting))
 
 
-def eta(batch: Batch, shown: Sequence[Batch], accounts: Sequence[AccountStatus], now: datetime) -> float | None:
+def eta(
+    batch: Batch,
+    shown: Sequence[Batch],
+    accounts: Sequence[AccountStatus],
+    now: datetime,
+    *,
+    next_due_at: datetime | None = None,
+) -> float | None:
     """Return how many seconds a batch still takes at its account's pace, which its open batches share in turns.
 
     Pure. While this one goes on, each of the others gets as many calls as this one, or all that it needs. Where
@@ -185,8 +199,7 @@ def eta(batch: Batch, shown: Sequence[Batch], accounts: Sequence[AccountStatus],
     else:
         took = sum(min(one.left, batch.left) for one in rivals) / rates[0]
     starts = [account.paused_until for account in ours if account.paused_until is not None]
-    if batch.not_before is not None:
-        starts.append(batch.not_before)
+    starts += [moment for moment in (batch.not_before, next_due_at) if moment is not None]
     wait = max((start - now).total_seconds() for start in [*starts, now])
     return round(wait + took, 1)
 
@@ -217,6 +230,7 @@ def as_dict(found: Status) -> dict[str, Any]:
                 **batch_core(one.batch),
                 "left": one.batch.left,
                 "eta_s": one.eta_s,
+                "next_due_at": moment(one.next_due_at),
                 "incident": one.batch.incident,
                 "state_reason": one.batch.state_reason,
                 "users_done": users_done(one.batch),

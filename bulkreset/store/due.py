@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import BatchState, Quota
+from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.options import Options
 from bulkreset.store.rows import rows_out
-from bulkreset.store.tables import any_task, batch, is_pending, task
+from bulkreset.store.tables import any_in_state, any_task, batch, is_pending, quota, task
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8
@@ -68,6 +68,37 @@ async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
     )
     times = [max(row.due_at, row.not_before or row.due_at) for row in rows if row.due_at is not None]
     return min(times, default=None)
+
+
+async def waits(conn: AsyncConnection, now: datetime) -> dict[int, datetime]:
+    """Return when each open batch goes on that has nothing to send before: a pause of its account counts too.
+
+    A batch of which something is claimed does not wait, and one whose account is halted waits for a person.
+    """
+    first = (
+        select(func.min(task.c.due_at))
+        .where(task.c.batch_id == batch.c.id, is_pending(), task.c.wave == batch.c.wave)
+        .scalar_subquery()
+    )
+    of_account = quota.c.account == batch.c.account
+    rows = await conn.execute(
+        select(
+            batch.c.id,
+            batch.c.not_before,
+            first.label("due_at"),
+            select(func.max(quota.c.paused_until)).where(of_account).scalar_subquery().label("paused_until"),
+        ).where(
+            batch.c.state == BatchState.OPEN,
+            ~any_in_state(TaskState.RUNNING),
+            ~select(quota.c.account).where(of_account, quota.c.halted_reason.is_not(None)).exists(),
+        )
+    )
+    opens = {
+        row.id: max(moment for moment in (row.due_at, row.not_before, row.paused_until) if moment is not None)
+        for row in rows
+        if row.due_at is not None
+    }
+    return {batch_id: moment for batch_id, moment in opens.items() if moment > now}
 
 
 async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> list[OpenBatch]:

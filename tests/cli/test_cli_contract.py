@@ -296,11 +296,11 @@ class TestJson:
         assert listed[0]["requester"]
 
     def test_a_run_ends_with_its_summary(self, folder, zoom):
-        """The last thing on standard output is one object: the batches, the calls sent, the seconds."""
+        """The last thing on standard output is one object: batches, calls sent, seconds, when more is due."""
         folder.create("zoom", emails(1, 2, 3))
         ended = folder.run("run", "--once", "--json")
         summary = json.loads(ended.out.splitlines()[-1])
-        assert set(summary) == {"batches", "sent", "elapsed_s"}
+        assert set(summary) == {"batches", "sent", "elapsed_s", "next_due_at"}
         assert summary["sent"] == 3
         [batch] = summary["batches"]
         assert set(batch) == BATCH

@@ -1,6 +1,7 @@
 """`bulkreset status`: what an operator on another host sees."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cli_program import emails
@@ -90,3 +91,25 @@ def test_status_of_one_incident_shows_its_batches_only(folder, zoom):
         folder.run(*folder.order("zoom", incident=incident), stdin=emails(user)[0].encode())
     found = folder.run("status", "--json", "--incident", "INC-2")
     assert [one["id"] for one in json.loads(found.out)["batches"]] == [2]
+
+
+def test_what_waits_because_of_a_clock_says_until_when(folder, zoom):
+    """Tasks ordered under a clock that was two hours ahead: the run, its JSON and `status` name the moment."""
+    folder.create("zoom", emails(1, 2))
+    assert folder.run("run", "--once").code == 0
+    folder.create("zoom", emails(3, 4))
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+    folder.query("UPDATE task SET due_at = ? WHERE batch_id = 2", due.strftime("%Y-%m-%d %H:%M:%S.000000"))
+    ended = folder.run("run", "--once", "--json")
+    assert ended.code == 4
+    assert datetime.fromisoformat(ended.json["next_due_at"]) == due
+    [line] = [json.loads(line) for line in ended.err.splitlines() if "due_later" in line]
+    assert (datetime.fromisoformat(line["next_due_at"]), line["left"]) == (due, 2)
+    [batch] = folder.run("status", "--json").json["batches"]
+    assert datetime.fromisoformat(batch["next_due_at"]) == due
+    assert 7_000 < batch["eta_s"] <= 7_202
+    shown = " ".join(folder.run("status").out.split())
+    assert f"nothing is due before {due:%Y-%m-%d %H:%M:%S} UTC; no worker is running" in shown
+    assert "a second" not in shown
+    folder.query("UPDATE task SET due_at = ?", "2026-01-01 00:00:00.000000")
+    assert folder.run("run", "--once", "--json").json["next_due_at"] is None

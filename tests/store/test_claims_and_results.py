@@ -86,8 +86,33 @@ async def test_nothing_is_claimed_before_its_time(store, order, claim, hand):
     assert (await claim()).claims == []
     async with store.read() as conn:
         assert await due.next_due(conn, QUOTA) == later
+        assert await due.waits(conn, hand.now) == {held.batch_id: later}
     hand.pass_(301)
+    async with store.read() as conn:
+        assert await due.waits(conn, hand.now) == {}
     assert [c.n for c in (await claim()).claims] == [2]
+
+
+async def test_a_batch_waits_for_its_clock_only_while_nothing_else_decides(store, order, claim, hand):
+    """The latest of due_at, not_before and pause says when; what is claimed, halted or a draft does not wait."""
+    later = hand.now + timedelta(hours=1)
+    waiting = await order(["a"], not_before=later)
+    held = await order(["b"])
+    await order(["c"], approvals_needed=1)
+    await order(["d"], account="other")
+    [claimed] = (await claim()).claims
+    assert claimed.batch_id == held
+
+    async def waits():
+        async with store.read() as conn:
+            return await due.waits(conn, hand.now)
+
+    assert await waits() == {waiting: later}
+    paused = hand.now + timedelta(hours=2)
+    await results.record(store, Ledger(pauses=[Pause(QUOTA, paused, "a 429")]))
+    assert await waits() == {waiting: paused}
+    await results.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
+    assert await waits() == {}
 
 
 async def test_an_unclear_end_keeps_the_password_and_a_refusal_changes_it(store, order, claim, hand):
