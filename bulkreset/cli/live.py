@@ -268,6 +268,9 @@ def _outcomes(batch: Batch) -> Text:
     for name, n in batch.outcomes.items():
         if name != Outcome.RELEASED:  # not sent, and queued again
             add(f"{n:,} {name}", "green" if name in _GOOD else "red" if name in _BAD else "yellow")
+    # Of those whom no call was made for no outcome tells.
+    if skipped := batch.counts[TaskState.SKIPPED] - batch.outcomes.get(Outcome.NOT_RESETTABLE, 0):
+        add(f"{skipped:,} skipped", "dim")
     if ended := batch.sessions[TaskState.SUCCEEDED]:
         add(f"{ended:,} signed out", "green")
     return text

@@ -276,7 +276,8 @@ class TestJson:
 
     def test_a_batch_has_the_same_keys_everywhere(self, folder, zoom):
         """list, show, pause, resume, cancel and retry show a batch alike; list is an array."""
-        folder.create("zoom", [*emails(1, 2), "gone@example.com"], "--halt-at", "100%")
+        folder.create("zoom", emails(1, 2, 3), "--halt-at", "100%")
+        zoom.change_users(remove=emails(3))
         assert set(folder.run("batch", "show", "1", "--json").json) == FULL
         assert folder.run("batch", "pause", "1", "--json").json["state"] == "paused"
         assert folder.run("batch", "resume", "1", "--json").json["state"] == "open"
@@ -424,10 +425,12 @@ def with_a_report(made, stand_ins, tmp_path_factory):
         {"id": "minus", "email": "-2+3@example.com"},
         {"id": "equal", "email": "=cmd|'x'!a1@example.com"},
         {"id": "admin", "email": "admin@example.com", "kind": "admin"},
+        {"id": "gone", "email": "gone@example.com"},
     ]
     answer = {"kind": "answer", "status": 400, "body": FORMULA, "users": ["minus"]}
-    stand_ins.add("zoom", "zoom", users=users, faults=[answer])
-    folder.create("zoom", [*(user["email"] for user in users), "gone@example.com"], "--halt-at", "100%")
+    tenant = stand_ins.add("zoom", "zoom", users=users, faults=[answer])
+    folder.create("zoom", [user["email"] for user in users], "--halt-at", "100%")
+    tenant.change_users(remove=["gone"])
     assert folder.run("run", "--once").code == 3
     return folder
 
@@ -527,15 +530,17 @@ class TestOnATerminal:
 
     def test_a_run_shows_its_progress(self, folder, zoom, terminal):
         """On a terminal there is a live view, and no JSON lines among it."""
-        folder.create("zoom", [*emails(*range(1, 9)), "gone@example.com"])
+        folder.create("zoom", [*emails(*range(1, 10)), "stranger@example.com"])
+        zoom.change_users(remove=emails(9))
         with folder.started("run", "--once", terminal=terminal.name) as end:
             assert end().code == 3
         shown = terminal.rest()
         for word in (
-            "9 of 9 users",
+            "10 of 10 users",
             "our limit 1000/s",
             "8 ok",
             "1 user_not_found",
+            "1 skipped",
             "next:",
             "bulkreset batch close 1",
         ):
