@@ -1,11 +1,12 @@
 """`bulkreset check` and `bulkreset own-password`: one account, no batch."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bulkreset.cli.completion import accounts as known_accounts
-from bulkreset.cli.context import Invocation, opened, start, transport
+from bulkreset.cli.context import Invocation, columns_of, opened, start, transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,15 +40,7 @@ def check(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        rate = found["rate"]
-        print(
-            f"{account}: {found['provider']}, label {rate['label']}, {rate['text']} (a share of {rate['share']:g})"
-        )
-        for finding in found["findings"]:
-            sign = _SIGNS[finding["remark"]] if finding["ok"] else "FAIL"
-            print(f"  {sign}  {finding['topic']}: {finding['detail']}")
-        if found["passwords"] is not None:
-            _print_passwords(found["passwords"])
+        print("\n".join(shown(found, columns_of(sys.stdout))))
     if not found["ok"]:
         raise typer.Exit(1)
 
@@ -55,12 +48,27 @@ def check(
 _SIGNS: "Final[Mapping[str | None, str]]" = {None: "ok  ", "warning": "warn", "unknown": "?   "}
 
 
-def _print_passwords(described: "dict[str, Any]") -> None:
-    print(f"  new passwords, by {described['source']}:")
-    for topic in ("length", "classes", "runs", "style", "shape"):
-        print(f"    {topic + ':':<8} {described[topic]}")
-    for wish in described["unmet"]:
-        print(f"    not as [passwords] asks: {wish}")
+def shown(found: "dict[str, Any]", width: int | None) -> list[str]:
+    """Return the lines that a person sees of a check."""
+    from datetime import timedelta
+
+    from bulkreset.limits.rates import Rate
+    from bulkreset.report.grid import folded
+
+    told = found["rate"]
+    rate = Rate(told["calls"], timedelta(seconds=told["window_s"]), told["daily"])
+    limit = rate.as_share(told["share"])
+    said = folded(f"{found['account']}: {found['provider']}, label {told['label']}, {limit}", width, rest="  ")
+    for finding in found["findings"]:
+        sign = _SIGNS[finding["remark"]] if finding["ok"] else "FAIL"
+        said += folded(f"  {sign}  {finding['topic']}: {finding['detail']}", width, rest=" " * 8)
+    if (passwords := found["passwords"]) is not None:
+        said += folded(f"  new passwords, by {passwords['source']}:", width, rest="    ")
+        for topic in ("length", "classes", "runs", "style", "shape"):
+            said += folded(f"    {topic + ':':<8} {passwords[topic]}", width, rest=" " * 13)
+        for wish in passwords["unmet"]:
+            said += folded(f"    not as [passwords] asks: {wish}", width, rest=" " * 13)
+    return said
 
 
 async def _check(settings: "Settings", name: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def list_(
     newest_first: Annotated[bool, typer.Option("--newest-first", help="Show the newest batch first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show batches, the oldest first: all, or those that every filter lets through."""
+    """Show batches, the oldest first: all, or those that match every filter."""
     from bulkreset.cli.batch_view import listed
     from bulkreset.errors import UsageError
     from bulkreset.model import BatchState
@@ -83,7 +83,7 @@ def list_(
     elif found:
         print("\n".join(listed(found, columns_of(sys.stdout))))
     elif account or incident or state:
-        print("no batch is like that; `bulkreset batch list` shows all")
+        print("no batch matches; `bulkreset batch list` shows all")
     else:
         print("there are no batches; order one with `bulkreset batch create`")
 
@@ -100,7 +100,7 @@ def show(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> No
 
 @app.command()
 def pause(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
-    """Stop a batch; returns when nothing more will leave, and says how many calls left meanwhile.
+    """Stop sending for a batch; returns when nothing more will be sent, and says how many calls left meanwhile.
 
     Exits with 4 where a worker that has claims of the batch does not confirm within 5 s.
     """
@@ -129,7 +129,7 @@ def cancel(
     """End a batch: what was not sent is cancelled. Passwords already set stay as they are.
 
     Asks on a terminal, for it is final; elsewhere it stops at once, as a stop must. Returns when nothing more
-    will leave, and says how many calls left meanwhile. Exits with 4 where a worker that has claims of the batch
+    will be sent, and says how many calls left meanwhile. Exits with 4 where a worker that has claims of the batch
     does not confirm within 5 s.
     """
     confirm(f"Cancel batch {batch_id} for good?", yes=yes or not can_ask())
@@ -177,11 +177,11 @@ def approve(
     batch_id: BatchId,
     roster: Annotated[
         str | None,
-        typer.Option(metavar="SHA256", help="The roster's hash, or its beginning, as you have looked at it."),
+        typer.Option(metavar="SHA256", help="The hash of the user list you looked at, or its beginning."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Let a draft go, as somebody else than who ordered it; bound to its roster and options as they are."""
+    """Approve another person's draft; bound to its user list and options as they are."""
     from bulkreset.store import control
 
     invocation: Invocation = context.obj
@@ -198,7 +198,7 @@ def approve(
 
 @app.command()
 def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
-    """Show who did what to a batch and when: its events, each hashed over the one before.
+    """Show the audit log of a batch: who did what and when, each event hashed over the one before.
 
     Exits with 1 where an event was changed or taken out, as far as the hashes can tell.
     """
@@ -239,17 +239,17 @@ def close(
     context: typer.Context,
     batch_id: BatchId,
     top_up: Annotated[
-        bool, typer.Option("--top-up", help="Order a further batch for those who came since.")
+        bool, typer.Option("--top-up", help="Order a follow-up batch for those who were added since.")
     ] = False,
     accept_listing: Annotated[
-        bool, typer.Option("--accept-listing", help="Although the provider counts more users than it lists.")
+        bool, typer.Option("--accept-listing", help="Go on although the provider counts more users than it lists.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the account once more and say who came since the freeze, who vanished, and who is still open.
+    """List the account once more and say who was added, who was removed, and who is still open.
 
-    A batch that has ended counts as closed then. Exits with 4 where it has not, or where somebody came and was not
-    topped up, and with 3 where somebody has no new password.
+    A batch that has ended counts as reconciled then. Exits with 4 where it has not, or where somebody was added
+    and not topped up, and with 3 where somebody has no new password.
     """
     import json
 

@@ -15,6 +15,7 @@ import typer
 
 from bulkreset.cli.context import columns_of, master_key, opened, person, start, transport
 from bulkreset.cli.sandbox import account_table
+from bulkreset.report.grid import folded
 
 if TYPE_CHECKING:
     from bulkreset.cli.drill import Drill
@@ -36,7 +37,7 @@ def demo(
         bool, typer.Option("--drill", help="Play a whole incident with 10,000 users, and prove what must hold.")
     ] = False,
 ) -> None:
-    """Reset 400 users at stand-ins for Zoom and Zendesk, with every kind of answer among them.
+    """Reset 400 users at mock servers of Zoom and Zendesk, with every kind of answer among them.
 
     Needs no network and no configuration; the folder that it makes stays, to look around in.
     """
@@ -56,7 +57,7 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix="bulkreset-demo-"))
     specs = [_zoom(), _zendesk()]
     with _stand_ins(folder, specs, {"zoom": _zoom_faults(), "zendesk": _zendesk_faults()}) as url:
-        print(f"Stand-ins for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.", flush=True)
+        tell(f"Mock servers for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.")
         by_name = {spec["name"]: parse_spec(spec) for spec in specs}
         _write_config(folder, by_name, url, {"zoom": ['plan = "business"'], "zendesk": ['plan = "enterprise"']})
         write_key_file(folder / "bulkreset.key")
@@ -64,10 +65,17 @@ def demo(
         start(upgrade(place_of(settings.database, settings.base)))
         start(_story(settings, notices))
     config = folder / "config.toml"
-    print(f"\nEverything is in {folder}. Look around, for example with:")
-    print(f"  bulkreset --config {config} batch list")
-    print(f"  bulkreset --config {config} report 1 --format csv")
-    print("The two users at the end of their daily changes stay pending: a later `run` would send them tomorrow.")
+    print()
+    tell(f"Everything is in {folder}. Look around, for example with:")
+    print(f"  export BULKRESET_CONFIG={config}")
+    print("  bulkreset batch list")
+    print("  bulkreset report 1 --format csv")
+    tell("The two users who have reached their changes for today stay pending: a `run` tomorrow would send them.")
+
+
+def tell(text: str) -> None:
+    """Print a sentence in lines that the terminal has room for."""
+    print("\n".join(folded(text, columns_of(sys.stdout))), flush=True)
 
 
 def _play_drill() -> None:
@@ -132,10 +140,12 @@ async def _story(settings: "Settings", notices: "Notices | None") -> None:
             order = Order(account, _INCIDENT, "a drill with stand-ins", person(settings))
             placed = await place(store, settings, way, master, order, users=chunks(users), excluded=chunks(()))
             took = duration(placed.estimate_s)
-            print(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.", flush=True)
+            tell(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.")
     print("\nbulkreset run --once", flush=True)
     _, result = await work(settings, once=True, accounts=[], notices=notices)
-    print(f"\n{result['sent']} calls in {result['elapsed_s']:.1f} s. What is not a plain success:\n", flush=True)
+    print()
+    tell(f"{result['sent']} calls in {result['elapsed_s']:.1f} s. Users whose first call was no plain success:")
+    print(flush=True)
     await _show_rest(settings, [batch["id"] for batch in result["batches"]])
 
 

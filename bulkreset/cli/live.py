@@ -20,6 +20,7 @@ from bulkreset.errors import StoreError
 from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.report.failures import Failure, failures
 from bulkreset.report.needs import account_wait, need, next_steps
+from bulkreset.report.render import doubts
 from bulkreset.report.status import AccountStatus, BatchStatus, Status, status, users_done
 from bulkreset.runner.worker import Worker
 from bulkreset.store.batches import Batch
@@ -139,7 +140,7 @@ def frame(scene: Scene, width: int, height: int, *, final: bool = False) -> Grou
     head = _head(scene, final=final)
     accounts = [line for one in _at_work(scene) for line in _account(one, width)]
     foot = [Text(line, style="yellow") for line in scene.notices] + ([] if final else [_hint(scene)])
-    parts = [_batch(one, scene, width) for one in _in_order(scene)]
+    parts = [_batch(one, scene, width, final=final) for one in _in_order(scene)]
     if not parts:
         parts = [[Text("waiting for a batch; order one with `bulkreset batch create`", style="dim")]]
     room = height - 1 - len(head) - len(accounts) - len(foot)
@@ -195,7 +196,7 @@ def _in_order(scene: Scene) -> list[BatchStatus]:
     return sorted(scene.status.batches, key=lambda one: (not one.batch.left, one.batch.id))
 
 
-def _batch(one: BatchStatus, scene: Scene, width: int) -> list[Text | Table]:
+def _batch(one: BatchStatus, scene: Scene, width: int, *, final: bool) -> list[Text | Table]:
     batch, done = one.batch, users_done(one.batch)
     title = Text(f"batch {batch.id} {batch.account}", style="bold")
     said = Text(f"{done:,} of {batch.total:,} users · {_end(one, scene.status.now)}")
@@ -213,11 +214,12 @@ def _batch(one: BatchStatus, scene: Scene, width: int) -> list[Text | Table]:
                 Text(f"  {failure.users:,} {failure.outcome}, such as: {escaped(failure.message)}", style="dim")
             )
     failed, of = scene.failed_lately.get(batch.id, (0, 0))
-    if failed and batch.left:
+    if failed and batch.left and not final:
         most = int(batch.options.halt_at * _LAST)
         lines.append(
             Text(f"  {failed} of the last {of} users failed; more than {most} of {_LAST} halt it", style="yellow")
         )
+    lines += [Text(f"  {escaped(doubt)}", style="yellow") for doubt in doubts(batch)]
     if (waits_for := need(one, scene.status)) is not None:
         lines.append(Text(f"  → {escaped(waits_for)}", style="yellow"))
     return lines

@@ -37,7 +37,7 @@ def create(
         ),
     ],
     incident: Annotated[str, typer.Option(metavar="ID", help="The incident that this reset belongs to.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is done; it stays in the audit trail.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is done; it stays in the audit log.")],
     users: Annotated[
         str | None,
         typer.Option(
@@ -45,9 +45,7 @@ def create(
             help="A CSV or JSON export, a report of bulkreset, or one user per line; - is standard input.",
         ),
     ] = None,
-    all_users: Annotated[
-        bool, typer.Option("--all-users", help="Everybody whom the account itself lists.")
-    ] = False,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Everybody whom the account lists.")] = False,
     exclude: Annotated[
         Words, typer.Option(metavar="FILE", help="Users to leave out, in the same form; may be repeated.")
     ] = None,
@@ -63,13 +61,14 @@ def create(
         str | None, typer.Option(metavar="TIME", help="Only accounts older than this.", rich_help_panel=_WHO)
     ] = None,
     last_login_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only who signed in since then.", rich_help_panel=_WHO)
+        str | None, typer.Option(metavar="TIME", help="Only users who signed in since then.", rich_help_panel=_WHO)
     ] = None,
     include_admins: Annotated[
-        bool, typer.Option("--include-admins", help="Admins too; the owner and the own identity never.")
+        bool,
+        typer.Option("--include-admins", help="Admins too; never the owner or bulkreset itself."),
     ] = False,
     skip_if_reset_since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Leave out whom another batch has reset since then.")
+        str | None, typer.Option(metavar="TIME", help="Leave out users whom another batch has reset since then.")
     ] = None,
     check_logins: Annotated[
         bool,
@@ -84,7 +83,7 @@ def create(
     ] = None,
     canary: Annotated[
         int,
-        typer.Option(metavar="N", help="So many go first; the rest waits for their end.", rich_help_panel=_HOW),
+        typer.Option(metavar="N", help="So many go first; the rest wait until they finish.", rich_help_panel=_HOW),
     ] = 0,
     hold_after_canary: Annotated[
         bool, typer.Option("--hold-after-canary", help="Then wait for `batch resume`.", rich_help_panel=_HOW)
@@ -94,7 +93,9 @@ def create(
     ] = 0,
     halt_at: Annotated[
         str,
-        typer.Option(metavar="SHARE", help="Halt at so many failures in the last 100.", rich_help_panel=_HOW),
+        typer.Option(
+            metavar="SHARE", help="Halt at this share of failures in the last 100.", rich_help_panel=_HOW
+        ),
     ] = "20%",
     revoke_sessions: Annotated[
         bool, typer.Option("--revoke-sessions", help="End each user's sessions too.", rich_help_panel=_HOW)
@@ -109,25 +110,27 @@ def create(
         int, typer.Option(metavar="N", help="Destroy them after so many days.", rich_help_panel=_HOW)
     ] = 30,
     accept_listing: Annotated[
-        bool, typer.Option("--accept-listing", help="Although the provider counts more users than it lists.")
+        bool, typer.Option("--accept-listing", help="Go on although the provider counts more users than it lists.")
     ] = False,
     accept_unknown_names: Annotated[
         bool,
-        typer.Option("--accept-unknown-names", help="Although most names of a list of exceptions are nobody's."),
+        typer.Option(
+            "--accept-unknown-names", help="Go on although most names of an exception list match nobody."
+        ),
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Although people were reset within 24 hours: once more is meant.")
+        bool, typer.Option("--again", help="Reset people once more who were reset within 24 hours.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes, as scripts must.")] = False,
     emergency: Annotated[
         bool, typer.Option("--emergency", help="Start without approvals, where the configuration allows it.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Do everything but write the batch; no password is made.")
+        bool, typer.Option("--dry-run", help="Do everything except write the batch; no password is made.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Freeze a roster of users as a batch; runners start on it at once, or at --not-before."""
+    """Freeze a list of users as a batch; runners start on it at once, or at --not-before."""
     import json
     from dataclasses import asdict
 

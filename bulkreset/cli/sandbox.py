@@ -24,9 +24,9 @@ def sandbox(
     port: Annotated[
         int, typer.Option(metavar="P", min=0, max=65535, help="The port on loopback; 0 takes a free one.")
     ] = 8765,
-    plan: Annotated[ZoomPlan, typer.Option(help="The plan of the Zoom stand-in.")] = ZoomPlan.PRO,
+    plan: Annotated[ZoomPlan, typer.Option(help="The plan of the Zoom mock server.")] = ZoomPlan.PRO,
     zendesk_plan: Annotated[
-        str, typer.Option(metavar="PLAN", help="The plan of the Zendesk stand-in.")
+        str, typer.Option(metavar="PLAN", help="The plan of the Zendesk mock server.")
     ] = "enterprise",
     users: Annotated[
         int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many users each of them has.")
@@ -35,7 +35,7 @@ def sandbox(
         Path | None, typer.Option(metavar="FILE", help="A JSON file with tenants, in place of the two.")
     ] = None,
 ) -> None:
-    """Serve strict stand-ins for Zoom and Zendesk on loopback, until stopped."""
+    """Serve strict mock servers of Zoom and Zendesk on loopback, until stopped."""
     from bulkreset.errors import StoreError, UsageError
     from bulkreset.sandbox import SpecError, load_specs, serve
 

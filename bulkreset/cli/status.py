@@ -1,5 +1,6 @@
 """`bulkreset status`: how things stand, from any machine that reaches the database."""
 
+import asyncio
 import json
 import sys
 from contextlib import suppress
@@ -12,11 +13,13 @@ from bulkreset.cli.words import clock, duration
 from bulkreset.report.grid import Column, Row, folded, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from datetime import datetime
 
     from bulkreset.config import Settings
     from bulkreset.report.status import AccountStatus, BatchStatus, Status, WorkerStatus
+
+    Sleep = Callable[[float], Awaitable[object]]
 
 _WATCH_EVERY_S: Final = 2.0
 _NAMED: Final = 3
@@ -87,9 +90,7 @@ async def _look(settings: "Settings", incident: str | None) -> "Status":
         return await look(store, settings.accounts, incident=incident)
 
 
-async def _watch(settings: "Settings", incident: str | None) -> None:
-    import asyncio
-
+async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep" = asyncio.sleep) -> None:
     from bulkreset.errors import StoreError
     from bulkreset.report.status import status as look
 
@@ -103,7 +104,7 @@ async def _watch(settings: "Settings", incident: str | None) -> None:
             if width is not None:
                 print("\x1b[H\x1b[2J", end="")
             print("\n".join(picture), flush=True)
-            await asyncio.sleep(_WATCH_EVERY_S)
+            await sleep(_WATCH_EVERY_S)
 
 
 def shown(found: "Status", width: int | None) -> "list[str]":
@@ -179,6 +180,7 @@ def _batch(one: "BatchStatus", found: "Status") -> Row:
     from datetime import timedelta
 
     from bulkreset.report.needs import need
+    from bulkreset.report.render import doubts
     from bulkreset.report.status import users_done
 
     batch, waits_for = one.batch, need(one, found)
@@ -195,7 +197,7 @@ def _batch(one: "BatchStatus", found: "Status") -> Row:
             "" if one.eta_s is None else duration(one.eta_s),
             finish,
         ),
-        (f"→ {waits_for}",) if waits_for else (),
+        (*doubts(batch), *((f"→ {waits_for}",) if waits_for else ())),
     )
 
 

@@ -26,11 +26,12 @@ def describe(policy: Policy) -> Description:
     shape = passphrase.shape_for(policy) if policy.style is Style.PASSPHRASE else None
     length = characters(policy) if shape is None else shape.length
     bounds = f"{policy.min_length} to {policy.max_length}"
+    run = min(policy.max_run, LONGEST_RUN)
     return Description(
         source=policy.source,
         length=f"{length} characters; the policy takes {bounds}",
         classes=f"{_made(shape)}; the policy asks for {_joined(_asked(policy)) or 'none of them'}",
-        runs=f"never more than {min(policy.max_run, LONGEST_RUN)} equal, consecutive or neighbouring in a row",
+        runs=f"never more than {run} in a row that are equal, consecutive or neighbours on a keyboard",
         style=_style(shape),
         shape=_shape(shape, length),
         unmet=tuple(_unmet(policy, shape, length)),
@@ -38,16 +39,16 @@ def describe(policy: Policy) -> Description:
 
 
 def _asked(policy: Policy) -> list[str]:
-    letters = ["capitals", "small letters"] if policy.upper_and_lower else ["letters"] if policy.letter else []
+    letters = ["uppercase", "lowercase"] if policy.upper_and_lower else ["letters"] if policy.letter else []
     return [*letters, *(["digits"] if policy.digit else []), *(["special characters"] if policy.special else [])]
 
 
 def _made(shape: passphrase.Shape | None) -> str:
     if shape is not None:
-        capital = ["a capital"] if shape.capital else []
+        capital = ["an uppercase letter"] if shape.capital else []
         digits = [f"{shape.digits} digit{'s' * (shape.digits > 1)}"] if shape.digits else []
-        return _joined([*capital, "small letters", *digits, f"{passphrase.SEPARATOR} as special character"])
-    return "capitals, small letters, digits and special characters"
+        return _joined([*capital, "lowercase letters", *digits, f"{passphrase.SEPARATOR} as special character"])
+    return "uppercase, lowercase, digits and special characters"
 
 
 def _style(shape: passphrase.Shape | None) -> str:
@@ -59,11 +60,11 @@ def _style(shape: passphrase.Shape | None) -> str:
 
 def _shape(shape: passphrase.Shape | None, length: int) -> str:
     if shape is not None:
-        capital = "C a capital one, " if shape.capital else ""
+        capital = "C an uppercase one, " if shape.capital else ""
         digit = ", 9 a digit" if shape.digits else ""
         return f"{shape.example()} (c is a consonant, {capital}v a vowel{digit})"
     example = "".join(islice(cycle("Aa9#"), length))
-    return f"{example} (A is a capital, a a small letter, 9 a digit, # a special character; in any order)"
+    return f"{example} (A is uppercase, a lowercase, 9 a digit, # a special character; in any order)"
 
 
 def _unmet(policy: Policy, shape: passphrase.Shape | None, length: int) -> list[str]:

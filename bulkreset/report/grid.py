@@ -1,13 +1,14 @@
 """Tables as plain text that fit a terminal: less important columns are dropped, notes stand beneath a row."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 _GAP: Final = "  "
 _NOTE_INDENT: Final = "    "
 _NARROWEST: Final = 8
+_UNBROKEN: Final = "\u00a0"  # a blank at which no line is folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,12 @@ def folded(text: str, width: int | None, indent: str = "", rest: str | None = No
     return textwrap.wrap(
         text, max(width, len(more) + 10), initial_indent=indent, subsequent_indent=more, break_on_hyphens=False
     ) or [indent.rstrip()]
+
+
+def joined(facts: Iterable[str], width: int | None, rest: str = "  ") -> list[str]:
+    """Return facts side by side in lines that fit; a line ends between two of them wherever one fits in a line."""
+    whole = (fact.replace(" ", _UNBROKEN) for fact in facts)
+    return [line.replace(_UNBROKEN, " ") for line in folded(" · ".join(whole), width, rest=rest)]
 
 
 def cut(text: str, width: int) -> str:

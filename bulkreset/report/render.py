@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from bulkreset.model import Action
-from bulkreset.report.grid import folded
+from bulkreset.report.grid import folded, joined
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -169,7 +169,8 @@ async def as_table(
     write(escaped(f"batch {batch.id} · {batch.account} · {standing(batch)}{_because(batch)}") + "\n")
     write(escaped(f"incident {batch.incident} · {batch.reason} · ordered by {batch.requested_by}") + "\n")
     times = [("created", batch.created_at), ("started", batch.started_at), ("finished", batch.finished_at)]
-    write(" · ".join(f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in times if at is not None) + "\n")
+    dated = (f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in times if at is not None)
+    out.writelines(f"{line}\n" for line in joined(dated, width))
     write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
     write(f"audit head {head}\n")
     write("states   " + (", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n) or "none") + "\n")

@@ -112,5 +112,5 @@ def test_the_list_can_be_narrowed_and_turned_round(folder, zoom, zendesk):
     head, row = folder.run("batch", "list", "--state", "cancelled").out.splitlines()
     assert row.split()[0] == "3"
     assert head.split()[-2:] == ["cancelled", "left"]
-    assert "no batch is like that" in folder.run("batch", "list", "--incident", "INC-2").out
+    assert "no batch matches" in folder.run("batch", "list", "--incident", "INC-2").out
     refused(folder.run("batch", "list", "--state", "ended"), "'ended'", "cancelled")

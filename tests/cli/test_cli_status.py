@@ -6,6 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cli_program import emails
 
+from bulkreset.cli import status
+from bulkreset.config import load
+from bulkreset.errors import StoreError
+from bulkreset.report.status import Status
+
 
 def test_nothing_yet_is_said_in_words(folder):
     """A fresh installation has neither accounts nor batches nor workers, and that is no error."""
@@ -113,3 +118,43 @@ def test_what_waits_because_of_a_clock_says_until_when(folder, zoom):
     assert "a second" not in shown
     folder.query("UPDATE task SET due_at = ?", "2026-01-01 00:00:00.000000")
     assert folder.run("run", "--once", "--json").json["next_due_at"] is None
+
+
+class TestWatch:
+    """`status --watch`: the same picture again, until it is stopped."""
+
+    async def watched(self, folder, monkeypatch, looks, capsys):
+        """Watch with a clock of its own: each look is one step, and the last one is stopped as Ctrl-C would."""
+        pauses, left = [], iter(looks)
+
+        async def look(store, accounts, *, incident):
+            found = next(left)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        async def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == len(looks):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("bulkreset.report.status.status", look)
+        with pytest.raises(KeyboardInterrupt):
+            await status._watch(load(folder.config), None, sleep=sleep)
+        return pauses, capsys.readouterr().out
+
+    async def test_it_looks_again_every_two_seconds(self, folder, monkeypatch, capsys):
+        """Each look is shown with the time of the database, two seconds after the one before."""
+        looks = [Status(datetime(2026, 3, 1, 2, 0, second, tzinfo=UTC), (), (), ()) for second in (1, 3)]
+        pauses, shown = await self.watched(folder, monkeypatch, looks, capsys)
+        assert pauses == [2.0, 2.0]
+        assert shown.index("02:00:01 UTC") < shown.index("02:00:03 UTC")
+        assert "\x1b" not in shown  # where there is no terminal nothing is cleared
+
+    async def test_it_outlives_a_database_that_is_away(self, folder, monkeypatch, capsys):
+        """A look that fails is said in a line, and the next one is shown again."""
+        back = Status(datetime(2026, 3, 1, 2, 0, 3, tzinfo=UTC), (), (), ())
+        pauses, shown = await self.watched(folder, monkeypatch, [StoreError("no connection"), back], capsys)
+        assert len(pauses) == 2
+        assert "cannot be reached, trying again: no connection" in shown
+        assert shown.index("no connection") < shown.index("02:00:03 UTC")

@@ -33,11 +33,11 @@ def test_characters_are_described():
     assert asdict(describe(ZOOM)) == {
         "source": "Zoom account settings",
         "length": "24 characters; the policy takes 9 to 31",
-        "classes": "capitals, small letters, digits and special characters;"
-        " the policy asks for capitals, small letters and digits",
-        "runs": "never more than 2 equal, consecutive or neighbouring in a row",
+        "classes": "uppercase, lowercase, digits and special characters;"
+        " the policy asks for uppercase, lowercase and digits",
+        "runs": "never more than 2 in a row that are equal, consecutive or neighbours on a keyboard",
         "style": "characters, each drawn from 64",
-        "shape": "Aa9#Aa9#Aa9#Aa9#Aa9#Aa9# (A is a capital, a a small letter, 9 a digit, # a special character;"
+        "shape": "Aa9#Aa9#Aa9#Aa9#Aa9#Aa9# (A is uppercase, a lowercase, 9 a digit, # a special character;"
         " in any order)",
         "unmet": (),
     }
@@ -47,11 +47,15 @@ def test_a_passphrase_is_described():
     """The same for syllables, with what they are worth."""
     told = describe(ZOOM.with_wishes(PASSPHRASE))
     assert told.length == "28 characters; the policy takes 9 to 31"
-    assert told.classes.startswith("a capital, small letters, 1 digit and # as special character; the policy asks")
+    assert told.classes.startswith(
+        "an uppercase letter, lowercase letters, 1 digit and # as special character; the policy asks"
+    )
     assert told.style == "passphrase, 12 syllables in 4 words: 75 bits, and no rule takes it below 64"
-    assert told.shape.startswith("Cvcvcv#cvcvcv#cvcvcv#cvcvcv9 (c is a consonant, C a capital one, v a vowel, 9")
+    assert told.shape.startswith(
+        "Cvcvcv#cvcvcv#cvcvcv#cvcvcv9 (c is a consonant, C an uppercase one, v a vowel, 9"
+    )
     plain = describe(replace(ZOOM, digit=False, upper_and_lower=False).with_wishes(PASSPHRASE))
-    assert plain.classes == "small letters and # as special character; the policy asks for letters"
+    assert plain.classes == "lowercase letters and # as special character; the policy asks for letters"
     assert plain.shape == "cvcvcv#cvcvcv#cvcvcv#cvcvcv (c is a consonant, v a vowel)"
 
 
