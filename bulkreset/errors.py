@@ -6,6 +6,7 @@
     │   └── InputError        … in a users file or an order
     ├── StoreError            the database cannot do it: say why, exit 1
     │   ├── SchemaBehind      … run `bulkreset db upgrade`
+    │   ├── DamagedBatch      … what is stored of one batch cannot be read: stop that batch alone
     │   ├── DatabaseReplaced  … another file is in its place: stop
     │   └── RunnerActive      … another runner holds this file, exit 75
     ├── KeyMismatch           sealed passwords need another master key, exit 2
@@ -46,6 +47,10 @@ class StoreError(BulkresetError):
 
 class SchemaBehind(StoreError):  # noqa: N818  (named for the state, as all leaves are)
     """The tables are older or newer than this program."""
+
+
+class DamagedBatch(StoreError):  # noqa: N818
+    """What is stored of one batch was not written here, or was altered since; all others are well."""
 
 
 class DatabaseReplaced(StoreError):  # noqa: N818

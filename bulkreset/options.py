@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
+from bulkreset.errors import DamagedBatch
+
 HALT_AT: Final = 0.2
 """Share of failures among the last results of a batch that halts it, where nothing else is ordered."""
 
@@ -46,13 +48,57 @@ class Options:
     @staticmethod
     @lru_cache(maxsize=256)  # of a batch the same text is read at every claim
     def from_json(text: str) -> "Options":
-        """Read what `as_json` wrote; what is not named there is as it is by default."""
-        values = json.loads(text)
-        values["escrow_to"] = tuple(values.get("escrow_to", ()))
-        known = {each.name for each in fields(Options)}
-        return Options(**{name: value for name, value in values.items() if name in known})
+        """Read what `as_json` wrote; what is not named there is as it is by default.
+
+        Raises DamagedBatch where it is anything else: nothing of it is guessed.
+        """
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise DamagedBatch(_DAMAGED)
+        values = {each.name: found[each.name] for each in fields(Options) if each.name in found}
+        if isinstance(recipients := values.get("escrow_to"), list) and all(map(_is_text, recipients)):
+            values["escrow_to"] = tuple(recipients)
+        if not all(_fits(values[name], default) for name, default in asdict(_PLAIN).items() if name in values):
+            raise DamagedBatch(_DAMAGED)
+        return Options(**values)
+
+    @staticmethod
+    def of_batch(batch_id: int, text: str) -> "Options":
+        """Read what `as_json` wrote for a command about one batch. Raises DamagedBatch, which names the batch."""
+        try:
+            return Options.from_json(text)
+        except DamagedBatch as error:
+            raise DamagedBatch(f"batch {batch_id}: {error}") from None
+
+    @staticmethod
+    def or_plain(text: str) -> "Options":
+        """Read what `as_json` wrote for somebody to look at; plain options where that cannot be read."""
+        try:
+            return Options.from_json(text)
+        except DamagedBatch:
+            return _PLAIN
 
     @property
     def sha256(self) -> str:
         """The hash of the whole of the options."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+
+_DAMAGED: Final = "its options are damaged: they are not as they were ordered; restore a backup, or order it again"
+_PLAIN: Final = Options()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _fits(value: object, default: object) -> bool:
+    """Tell whether a value can be one of an option's; a listing may be missing, and a whole number is a share."""
+    if default is None:
+        return value is None or isinstance(value, dict)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)

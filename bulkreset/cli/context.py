@@ -94,13 +94,24 @@ def possible_id(batch_id: int) -> int:
     return batch_id
 
 
-def master_key(settings: "Settings") -> "MasterKey":
-    """Read the master key, and those beside it. Raises ConfigError."""
+def master_key(settings: "Settings", *, spare_others: bool = False) -> "MasterKey":
+    """Read the master key, and those beside it. Raises ConfigError.
+
+    With `spare_others` one of `other_keys` that cannot be read is only logged: the batches that need it will stop.
+    """
+    from bulkreset.errors import ConfigError
+    from bulkreset.logs import logger
     from bulkreset.passwords.vault import MasterKey
 
-    passwords, base = settings.passwords, settings.base
-    others = [MasterKey.parse(other.read(base, "passwords.other_keys")) for other in passwords.other_keys]
-    return MasterKey.parse(passwords.key.read(base, "passwords.key")).beside(others)
+    base, others = settings.base, []
+    for other in settings.passwords.other_keys:
+        try:
+            others.append(MasterKey.parse(other.read(base, "passwords.other_keys")))
+        except ConfigError as error:
+            if not spare_others:
+                raise
+            logger().error("key_unreadable", reason=str(error))
+    return MasterKey.parse(settings.passwords.key.read(base, "passwords.key")).beside(others)
 
 
 def guard(settings: "Settings") -> "Watchlist":

@@ -90,7 +90,7 @@ async def work(
     async with opened(settings) as store:
         with runner_lock(store):
             async with transport(WriteTransport, settings) as way:
-                master = master_key(settings)
+                master = master_key(settings, spare_others=True)
                 orders = OrdersBySql(store, settings, way, master)
                 worker = Worker(
                     store,

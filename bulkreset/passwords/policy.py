@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final, Self
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import DamagedBatch
 
 PREFERRED_LENGTH: Final = 24
 """About 142 bits; longer where the policy or the operator asks for it, shorter where the policy allows no more."""
@@ -103,14 +103,16 @@ class Policy:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `as_json` wrote, wishes or none. Raises StoreError where it is anything else."""
+        """Read what `as_json` wrote, wishes or none. Raises DamagedBatch where it is anything else."""
         try:
             found = json.loads(text)
         except ValueError:
             found = None
         values = {**_NO_WISHES, **found} if isinstance(found, dict) else {}
         if {name: type(value) for name, value in values.items()} != _TYPES or values["style"] not in _STYLES:
-            raise StoreError("a batch holds a password policy that this program did not write; restore a backup")
+            raise DamagedBatch(
+                "its password policy is not one that was written here; restore a backup, or order it again"
+            )
         return cls(**{**values, "style": Style(values["style"])})
 
 

@@ -94,7 +94,7 @@ class MasterKey:
                 return other.unwrap(wrapped)
             raise KeyMismatch(
                 f"this batch was sealed under master key {fingerprint}, and the configured one is "
-                f"{' and '.join(self.fingerprints)}; configure the key it was sealed under"
+                f"{' and '.join(self.fingerprints)}; configure the key it was sealed under and restart the worker"
             )
         blob = _bytes(sealed)
         try:

@@ -67,6 +67,8 @@ def _wait(one: "BatchStatus", found: "Status") -> str | None:
     batch = one.batch
     if any(other.halted_reason for other in found.accounts if other.account == batch.account):
         return f"its account is halted; fix the cause, then `bulkreset batch resume {batch.id}`"
+    if batch.state_reason:  # a worker cannot use its account
+        return batch.state_reason
     if batch.not_before is not None and batch.not_before > found.now:
         return f"starts {batch.not_before:%Y-%m-%d %H:%M} UTC"
     waits = [] if one.next_due_at is None else [f"nothing is due before {one.next_due_at:%Y-%m-%d %H:%M:%S} UTC"]

@@ -52,7 +52,11 @@ class Handling:
             return None
         if claim.action is Action.REVOKE_SESSIONS:
             return self.provider.revoke_sessions(claim.user_ref)
-        assert claim.password is not None
+        if claim.password is None:
+            raise ValueError(
+                "its sealed password does not open: the row was altered or damaged; give it a new one with "
+                f"`bulkreset batch retry {claim.batch_id}`"
+            )
         return self.provider.set_password(claim.user_ref, claim.password)
 
     def classify(self, claim: Claim, answer: Answer, now: datetime) -> Verdict:

@@ -4,6 +4,7 @@ import re
 import secrets
 from functools import lru_cache
 
+from bulkreset.errors import DamagedBatch, KeyMismatch
 from bulkreset.passwords.generator import generate
 from bulkreset.passwords.policy import Policy
 from bulkreset.passwords.vault import BatchKey, MasterKey
@@ -20,9 +21,22 @@ class Keyring:
         self._key = lru_cache(maxsize=_KEYS_HELD)(master.unwrap)
         self._policy = lru_cache(maxsize=_KEYS_HELD)(Policy.from_json)
 
-    def key(self, wrapped: str) -> BatchKey:
-        """Return a batch's key. Raises KeyMismatch where another master key wrapped it."""
+    def key(self, wrapped: str | None) -> BatchKey:
+        """Return a batch's key. Raises KeyMismatch where another master key wrapped it, or where it is gone."""
+        if wrapped is None:
+            raise KeyMismatch(
+                "the key of this batch is gone; restore a backup, or cancel the batch and order it again"
+            )
         return self._key(wrapped)
+
+    def obstacle(self, of: OpenBatch) -> str | None:
+        """Say why no password of this batch can be made or opened; None where they can."""
+        try:
+            self.key(of.wrapped_key)
+            self._policy(of.policy)
+        except (KeyMismatch, DamagedBatch) as error:
+            return str(error)
+        return None
 
     def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:
         """Make a password to the batch's policy; return it and its sealed form."""

@@ -205,6 +205,7 @@ class Lane:
             self.touched.add(claim.batch_id)
         if claimed.claims:
             self._filled.set()
+        self._halt_unusable(claimed)
         return self._until_next_claim(claimed, most)
 
     # The rest is in the order in which a call passes through it.
@@ -557,6 +558,11 @@ class Lane:
         for lane in self._peers:
             lane.halted, lane._finding = reason, self._finding  # noqa: SLF001  (a lane itself)
             lane._drop(why="its account was halted")  # noqa: SLF001
+
+    def _halt_unusable(self, claimed: Claimed) -> None:
+        """Stop the batches that nothing can be claimed from; the account's others go on."""
+        for batch_id, why in claimed.unusable.items():
+            self._halt_batch(batch_id, f"{why}; then `bulkreset batch resume {batch_id}`")
 
     def _halt_batch(self, batch_id: int, reason: str) -> None:
         self._finding = self._context.recorder.put(batch_halt=(batch_id, reason))

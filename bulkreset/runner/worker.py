@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from bulkreset import __version__
 from bulkreset.config import Settings
-from bulkreset.errors import ConfigError, DatabaseReplaced, KeyMismatch, StoreError
+from bulkreset.errors import ConfigError, DatabaseReplaced, StoreError
 from bulkreset.logs import logger
 from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
@@ -24,7 +24,7 @@ from bulkreset.runner.lane import Lane
 from bulkreset.runner.progress import Progress
 from bulkreset.runner.recorder import Recorder
 from bulkreset.runner.steering import Steering
-from bulkreset.store import batches, claims, control, due, keys, results, workers
+from bulkreset.store import batches, claims, control, due, results, unusable, workers
 from bulkreset.store.engine import Store
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Worker:
         self._loops: dict[Quota, asyncio.Task[None]] = {}
         self._providers: dict[str, Provider] = {}
         self._peers: dict[str, list[Lane]] = {}
-        self._unusable: set[str] = set()
+        self._unusable: dict[str, str | None] = {}  # why, for each account that was looked after
         self._errands: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
         self._steered: asyncio.Task[None] | None = None
@@ -151,11 +151,10 @@ class Worker:
     async def run(self) -> Summary:
         """Do the work.
 
-        Raises KeyMismatch where a batch was sealed under another master key, ConfigError where an account
-        with due work cannot be used, StoreError where the database is gone at the start.
+        What one batch or one account lacks stops that batch or account, and is told in the log and by `status`.
+        Raises StoreError where the database is gone at the start.
         """
         await self._store.prove_writable()
-        await self._check_keys()
         if self._store.exclusive:
             # We hold the file's lock: whoever claimed these tasks is dead, so no lease need be waited for.
             while await results.rescue(self._store, all_running=True):
@@ -212,8 +211,8 @@ class Worker:
             return
         await self._close_lanes(work)
         for account, actions in work.items():
-            if self._wanted(account) and account not in self._unusable:
-                self._open_lanes(account, actions, first=first)
+            if self._wanted(account):
+                await self._look_after(account, actions)
 
     def _tell_start(self) -> None:
         if not self._start_told:
@@ -275,22 +274,33 @@ class Worker:
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
 
-    def _open_lanes(self, account: str, actions: Collection[Action], *, first: bool) -> None:
-        """Give an account a lane for each label that these actions are counted under, where it has none yet."""
+    async def _look_after(self, account: str, actions: Collection[Action]) -> None:
+        """Open an account's lanes; one that cannot be used stops itself alone, and is tried again at each poll."""
         try:
-            settings = self._settings.account(account)
-            provider = self._providers.get(account)
-            if provider is None:
-                provider = open_provider(account, settings, self._settings.base, self._context.transport)
-                self._providers[account] = provider
-                if provider.auth.warning is not None:
-                    logger().warning("login_ends", account=account, reason=provider.auth.warning)
+            self._open_lanes(account, actions)
+            reason = None
         except ConfigError as error:
-            self._unusable.add(account)
-            if first and (account in self._accounts or account in self._settings.accounts):
-                raise
-            logger().error("account_unusable", account=account, reason=str(error))
+            reason = f"{self._context.worker} cannot use account {account!r}: {error}"
+        if reason == self._unusable.get(account, ""):  # at first sight, what an earlier worker said is taken away
             return
+        if reason is not None:
+            logger().error("account_unusable", account=account, reason=reason)
+        with contextlib.suppress(StoreError):  # said again at the next poll
+            await unusable.tell(self._store, account, reason)
+            self._unusable[account] = reason
+
+    def _open_lanes(self, account: str, actions: Collection[Action]) -> None:
+        """Give an account a lane for each label that these actions are counted under, where it has none yet.
+
+        Raises ConfigError where it is not configured, or not whole.
+        """
+        settings = self._settings.account(account)
+        provider = self._providers.get(account)
+        if provider is None:
+            provider = open_provider(account, settings, self._settings.base, self._context.transport)
+            self._providers[account] = provider
+            if provider.auth.warning is not None:
+                logger().warning("login_ends", account=account, reason=provider.auth.warning)
         for which in sorted({Quota(account, provider.label(action)) for action in actions}):
             if which not in self._lanes:
                 peers = self._peers.setdefault(account, [])
@@ -371,10 +381,3 @@ class Worker:
         with contextlib.suppress(StoreError):  # all is saved; that we said goodbye changes nothing
             await workers.tell(self._store, self._context.worker, ends=True)
             await self._accord.leave()
-
-    async def _check_keys(self) -> None:
-        for batch_id, wrapped in await keys.wrapped_keys(self._store):
-            try:
-                self._keyring.key(wrapped)
-            except KeyMismatch as error:
-                raise KeyMismatch(f"batch {batch_id}: {error}") from None

@@ -1,5 +1,6 @@
 """Batches: created whole or not at all, looked at, paused, resumed, cancelled, retried, finished."""
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import InputError, StoreError, UsageError
+from bulkreset.errors import DamagedBatch, InputError, StoreError, UsageError
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 from bulkreset.options import Options
 from bulkreset.store import audit, quotas, rosters, second, stops
@@ -195,7 +196,7 @@ async def find(
         counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         sessions = {row.id: {str(state): 0 for state in TaskState} for row in rows}
         outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
-        two = {row.id for row in rows if Options.from_json(row.options).revoke_sessions}
+        two = {row.id for row in rows if Options.or_plain(row.options).revoke_sessions}
         for row in [*await _counted(conn, counts.keys() - two), *await _counted(conn, two, by_action=True)]:
             if row.action == Action.REVOKE_SESSIONS:
                 sessions[row.batch_id][row.state] += row.n
@@ -403,7 +404,7 @@ async def open_work(conn: AsyncConnection) -> dict[str, frozenset[Action]]:
     work: dict[str, frozenset[Action]] = {}
     for row in rows:
         ordered = {Action.SET_PASSWORD}
-        if Options.from_json(row.options).revoke_sessions:
+        if Options.or_plain(row.options).revoke_sessions:
             ordered.add(Action.REVOKE_SESSIONS)
         work[row.account] = work.get(row.account, frozenset()) | ordered
     return work
@@ -490,8 +491,12 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
 def _batch(row: Row[Any], **counted: Any) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
     values = {name: getattr(row, name) for name in told}
-    options = Options.from_json(row.options)
-    values |= {"state": BatchState(row.state), "options": options, "options_sha256": options.sha256}
+    values |= {"state": BatchState(row.state), "options": Options.or_plain(row.options)}
+    values["options_sha256"] = hashlib.sha256(row.options.encode()).hexdigest()
+    try:
+        values["options_sha256"] = Options.from_json(row.options).sha256
+    except DamagedBatch as error:
+        values["state_reason"] = str(error)
     return Batch(**values, **counted)
 
 

@@ -5,7 +5,7 @@ Locks are taken in one order, here and everywhere: quota rows, then batch rows, 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import StoreError
+from bulkreset.errors import KeyMismatch, StoreError
 from bulkreset.limits.clock import ClockWatch
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.ramp import on_ramp
@@ -48,6 +48,9 @@ from bulkreset.store.tables import (
 class Sealer(Protocol):
     """Makes passwords and opens sealed ones, inside the claim's transaction."""
 
+    def obstacle(self, of: OpenBatch) -> str | None:
+        """Say why no password of this batch can be made or opened; None where they can."""
+
     def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:
         """Make a password for this task; return it and its sealed form."""
 
@@ -71,6 +74,7 @@ class Claimed:
     batches: Mapping[int, OpenBatch]
     spent: range = range(0)  # the slots that were taken, with a call or without
     held_back: bool = False  # a ramp left slots unused on purpose
+    unusable: Mapping[int, str] = field(default_factory=dict)  # batches that must stop, and why
 
 
 async def claim(
@@ -91,7 +95,10 @@ async def claim(
     So many slots as are `withheld` are taken without a call: earlier calls that may arrive late have used them up.
     Where the `clock` was set, nothing is given out to anybody before all that was is a window back.
     The lease of each task runs `lease` from its slot. A crash before the commit leaves nothing; after it, the
-    attempts are open and `rescue` finds them. Raises KeyMismatch and StoreError, leaving nothing behind.
+    attempts are open and `rescue` finds them. Raises StoreError, leaving nothing behind.
+
+    Nothing is claimed from a batch that is `unusable`. A claim without the password that its action needs is of a
+    task whose sealed password does not open.
     """
     async with store.write() as conn:
         row = await quotas.lock(store, conn, which)
@@ -107,7 +114,7 @@ async def claim(
             return Claimed([], closed, now, read_at, doubt, {}, range(0))
         found = quotas.offer(row, now, spacing, window, most + withheld)
         idle, usable = found.slots[:withheld], found.slots[withheld:]
-        opened = _Opened({}, [], usable[:0])
+        opened = _Opened({}, [], usable[:0], {})
         if usable:
             opened = await _open_attempts(
                 conn, which, usable, now, spacing, sealer=sealer, worker=worker, lease=lease
@@ -118,7 +125,7 @@ async def claim(
         spent = spent or opened.spent
         if spent or quotas.rewinds(found, row):
             await quotas.take(conn, which, row, now, spacing, spent, calls=len(claims))
-    return Claimed(claims, found, now, read_at, doubt, opened.batches, spent, held_back)
+    return Claimed(claims, found, now, read_at, doubt, opened.batches, spent, held_back, opened.unusable)
 
 
 async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:
@@ -135,6 +142,7 @@ class _Opened:
     batches: dict[int, OpenBatch]
     claims: list[Claim]
     spent: range
+    unusable: dict[int, str]
 
 
 async def _open_attempts(
@@ -149,9 +157,11 @@ async def _open_attempts(
     lease: timedelta,
 ) -> _Opened:
     by_id = {one.id: one for one in await due_batches(conn, which, now)}
+    unusable = {one.id: why for one in by_id.values() if (why := one.damage or sealer.obstacle(one)) is not None}
+    by_id = {batch_id: one for batch_id, one in by_id.items() if batch_id not in unusable}
     usable, spent = _ramped(by_id, slots, spacing)
     if not usable:
-        return _Opened(by_id, [], spent)
+        return _Opened(by_id, [], spent, unusable)
     picked = await pick(conn, which, list(by_id.values()), now, {of: len(own) for of, own in usable.items()})
     pairs = _matched(picked, usable, slots)
     claims: list[Claim] = []
@@ -189,7 +199,7 @@ async def _open_attempts(
             }
         )
     if not claims:
-        return _Opened(by_id, [], spent)
+        return _Opened(by_id, [], spent, unusable)
     parameters = {"claims": as_json(starts), "worker": worker, "now": now}
     started = await conn.execute(_START_TASKS, parameters)
     if started.rowcount != len(claims):
@@ -202,18 +212,24 @@ async def _open_attempts(
         await conn.execute(update(batch).where(batch.c.id == batch_id).values(started_at=now))
         await audit.append(conn, batch_id, at=now, actor="runner", kind="started", worker=worker)
     last = pairs[-1][0]
-    return _Opened(by_id, claims, spent or range(slots.start, last + slots.step, slots.step))
+    return _Opened(by_id, claims, spent or range(slots.start, last + slots.step, slots.step), unusable)
 
 
 def _password(sealer: Sealer, of: OpenBatch, due: Due) -> tuple[str | None, Secret | None, int]:
-    """Return what a call sends, its sealed form and its number; nothing where the action needs no password."""
+    """Return what a call sends, its sealed form and its number; nothing where the action needs no password.
+
+    A sealed password that does not open is left as it is, and there is nothing to send.
+    """
     if due.action != Action.SET_PASSWORD:
         return None, None, due.password_no
     if due.sealed is None:
         password_no = due.password_no + 1
         password, sealed = sealer.fresh(of, task_id=due.id, password_no=password_no, display=due.display)
         return sealed, password, password_no
-    password = sealer.open(of, task_id=due.id, password_no=due.password_no, sealed=due.sealed)
+    try:
+        password = sealer.open(of, task_id=due.id, password_no=due.password_no, sealed=due.sealed)
+    except KeyMismatch:
+        return due.sealed, None, due.password_no
     return due.sealed, password, due.password_no
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import UsageError
+from bulkreset.errors import DamagedBatch, UsageError
 from bulkreset.model import Action, BatchState, TaskState
 from bulkreset.options import Options
 from bulkreset.store import audit, batches
@@ -48,7 +48,7 @@ async def approve(
                 f"batch {batch_id} was ordered by {row.requested_by} from the login that you use, {login}; "
                 "somebody else must approve it, from a login of their own"
             )
-        options = Options.from_json(row.options)
+        options = Options.of_batch(batch_id, row.options)
         await _check_roster(conn, row, options, roster)
         for other, from_login in await _approvers(conn, row, options):
             if same_person(approver, other) or (login is not None and login == from_login):
@@ -72,7 +72,7 @@ async def approvals(store: Store, batch_id: int) -> list[str]:
     """Return who has approved a batch as it stands."""
     async with store.read() as conn:
         row = (await conn.execute(select(batch).where(batch.c.id == batch_id))).one_or_none()
-        found = [] if row is None else await _approvers(conn, row, Options.from_json(row.options))
+        found = [] if row is None else await _approvers(conn, row, Options.or_plain(row.options))
     return [approver for approver, _ in found]
 
 
@@ -197,6 +197,22 @@ async def _past_canaries(conn: AsyncConnection, now: datetime) -> list[int]:
     return [row.id for row in rows]
 
 
+def _past_gate(row: Any, told: Any) -> tuple[BatchState, str | None]:
+    """Say how a batch goes on after its canaries, and why where it does not."""
+    try:
+        options = Options.from_json(row.options)
+    except DamagedBatch as error:
+        return BatchState.HALTED, str(error)
+    said = f"{told.failed} of {told.n} canaries failed"
+    if told.failed > options.halt_at * told.n:
+        return BatchState.HALTED, f"{said}; see `bulkreset report {row.id} --state failed`"
+    if told.n and not told.succeeded:
+        return BatchState.HALTED, f"none of {told.n} canaries succeeded; see `bulkreset report {row.id}`"
+    if options.hold_after_canary:
+        return BatchState.PAUSED, f"{said}; look at them, then `bulkreset batch resume {row.id}`"
+    return BatchState.OPEN, None
+
+
 async def _open_gate(conn: AsyncConnection, row: Any, now: datetime) -> None:
     ours = and_(task.c.batch_id == row.id, is_canary())
     counts = (
@@ -208,15 +224,7 @@ async def _open_gate(conn: AsyncConnection, row: Any, now: datetime) -> None:
     waits = and_(ours, is_pending())
     await lock_tasks(conn, waits)
     await conn.execute(update(task).where(waits).values(wave=1))
-    options = Options.from_json(row.options)
-    said = f"{told.failed} of {told.n} canaries failed"
-    state, reason = BatchState.OPEN, None
-    if told.failed > options.halt_at * told.n:
-        state, reason = BatchState.HALTED, f"{said}; see `bulkreset report {row.id} --state failed`"
-    elif told.n and not told.succeeded:
-        state, reason = BatchState.HALTED, f"none of {told.n} canaries succeeded; see `bulkreset report {row.id}`"
-    elif options.hold_after_canary:
-        state, reason = BatchState.PAUSED, f"{said}; look at them, then `bulkreset batch resume {row.id}`"
+    state, reason = _past_gate(row, told)
     await conn.execute(
         update(batch)
         .where(batch.c.id == row.id, batch.c.state == BatchState.OPEN)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bulkreset.errors import DamagedBatch
 from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.options import Options
 from bulkreset.store.rows import rows_out
@@ -24,11 +25,12 @@ class OpenBatch:
 
     id: int
     policy: str
-    wrapped_key: str
+    wrapped_key: str | None  # None only where somebody took it away
     options: Options
     wave: int
     started: bool
     began_at: datetime  # when its wave was opened, or its first task claimed
+    damage: str | None = None  # why nothing may be claimed from it
 
 
 class Due(NamedTuple):
@@ -203,12 +205,18 @@ def _take_turns(rows: Sequence[list[Any]], most: Mapping[int, int]) -> list[list
 
 
 def _open_batch(row: Row[Any], now: datetime) -> OpenBatch:
+    damage = None
+    try:
+        options = Options.from_json(row.options)
+    except DamagedBatch as error:
+        options, damage = Options(), str(error)
     return OpenBatch(
         id=row.id,
         policy=row.policy,
         wrapped_key=row.wrapped_key,
-        options=Options.from_json(row.options),
+        options=options,
         wave=row.wave,
         started=row.started_at is not None,
         began_at=min(row.wave_at or row.started_at or now, now),  # a clock that was set back ends no ramp
+        damage=damage,
     )

@@ -100,7 +100,7 @@ async def holdings(store: Store) -> list[Holding]:
             since=row.since,
             expires_first=row.expires_first,
             expires_last=row.expires_last,
-            recipients=Options.from_json(batches[batch_id].options).escrow_to,
+            recipients=Options.or_plain(batches[batch_id].options).escrow_to,
         )
         for batch_id, row in counted.items()
     ]
@@ -185,7 +185,7 @@ async def _options(conn: AsyncConnection, batch_id: int) -> Options:
     text = (await conn.execute(select(batch.c.options).where(batch.c.id == batch_id))).scalar_one_or_none()
     if text is None:
         raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
-    return Options.from_json(text)
+    return Options.of_batch(batch_id, text)
 
 
 _FIRST_TO_END: Final = select(escrow.c.expires_at).order_by(escrow.c.expires_at).limit(1)

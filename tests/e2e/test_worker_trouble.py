@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from installation import addresses, calls_reach
 
-from bulkreset.errors import KeyMismatch, ProviderRefused, StoreError
+from bulkreset.errors import ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import Policy, Style
 from bulkreset.providers.requirements import policy_from
@@ -31,21 +31,26 @@ def order_by_sql(installation, account, *users):
     connection.close()
 
 
-async def test_a_batch_under_another_key_ends_the_run_and_says_so(sandbox, installation):
-    """A key that does not fit, met in mid-run, ends the worker with that error; nothing hangs."""
+async def test_a_batch_under_another_key_is_halted_and_the_run_goes_on(sandbox, installation):
+    """A key that does not fit, met in mid-run, stops the batch that needs it; the account's next one is done."""
     tenant = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 20}})
     installation.zoom("zoom", requests_per_second=1000)
     await installation.order("zoom", addresses(1))
 
-    async def swap(worker):
+    async def swap(_):
         await calls_reach(tenant, 1)
         (installation.folder / "bulkreset.key").rename(installation.folder / "old.key")
         write_key_file(installation.folder / "bulkreset.key")
-        await installation.order("zoom", addresses(20)[1:])
+        await installation.order("zoom", addresses(5)[1:])
+        (installation.folder / "old.key").replace(installation.folder / "bulkreset.key")
+        await installation.order("zoom", addresses(20)[5:])
 
-    async with asyncio.timeout(20):
-        with pytest.raises(KeyMismatch):
-            await installation.run(once=False, meanwhile=swap)
+    async with asyncio.timeout(30):
+        await installation.run(meanwhile=swap)
+    shown = [await installation.batch(batch_id) for batch_id in (1, 2, 3)]
+    assert [batch.state for batch in shown] == ["done", "halted", "done"]
+    assert "configure the key it was sealed under" in shown[1].state_reason
+    assert shown[1].counts["pending"] == 4
 
 
 async def test_a_stop_is_obeyed_while_an_order_hangs_at_its_provider(sandbox, installation):
@@ -119,7 +124,7 @@ async def test_an_order_by_sql_is_taken_up_once_and_answered(sandbox, installati
     [(state, batch_id, message)] = installation.query("SELECT state, batch_id, message FROM batch_request")
     assert (state, message) == ("accepted", None)
     batch = await installation.batch(batch_id)
-    assert (batch.outcomes, batch.duplicates, batch.requested_by) == ({"ok": 5}, 1, "soar")
+    assert (batch.outcomes, batch.duplicates, batch.requested_by) == ({"ok": 5}, 1, "soar (by SQL, request 1)")
     await installation.run()
     assert all(user.applied == 1 for user in tenant.users)
 
@@ -134,10 +139,10 @@ async def test_results_that_could_not_be_saved_are_saved_before_anything_is_resc
     record, lease = results.record, timedelta(seconds=1)
     away = asyncio.Event()
 
-    async def refused(store, ledger):
+    async def refused(store, ledger, **by):
         if not away.is_set():
             raise StoreError("the database cannot grow: the disk is full")
-        return await record(store, ledger)
+        return await record(store, ledger, **by)
 
     monkeypatch.setattr(results, "record", refused)
     monkeypatch.setattr(Lane, "lease", lease, raising=False)
@@ -159,7 +164,7 @@ async def test_a_recorder_that_dies_ends_the_run(sandbox, installation, monkeypa
     installation.zoom("zoom", requests_per_second=1000)
     await installation.order("zoom", addresses(5))
 
-    async def broken(store, ledger):
+    async def broken(store, ledger, **by):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(results, "record", broken)

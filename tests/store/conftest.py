@@ -37,6 +37,9 @@ class Hand:
 class PlainSealer:
     """Passwords that tests can read: the n-th of a task is `pw-<task>-<n>`."""
 
+    def obstacle(self, of):
+        return None
+
     def fresh(self, of, *, task_id, password_no, display):
         password = f"pw-{task_id}-{password_no}"
         return Secret(password), json.dumps([of.id, password])

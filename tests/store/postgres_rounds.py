@@ -23,6 +23,9 @@ FAST = Spacing.of(Rate(100_000, SECOND))
 class Sealer:
     """Passwords that cost nothing."""
 
+    def obstacle(self, of):
+        return None
+
     def fresh(self, of, *, task_id, password_no, display):
         return Secret(f"{task_id}-{password_no}"), f"{task_id}-{password_no}"
 

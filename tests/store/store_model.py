@@ -96,6 +96,9 @@ class Model:
 class Sealer:
     """Sealed passwords that tests can read: policy, batch, user and number."""
 
+    def obstacle(self, of):
+        return None
+
     def fresh(self, of, *, task_id, password_no, display):
         sealed = f"{of.policy}/{of.id}/{display}/{password_no}"
         return Secret(sealed), sealed

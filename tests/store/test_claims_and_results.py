@@ -217,6 +217,9 @@ async def test_a_claim_that_cannot_seal_leaves_nothing_behind(store, order, clai
     """An error inside a claim rolls back: no attempt, no lease, no slot."""
 
     class Broken:
+        def obstacle(self, of):
+            return None
+
         def fresh(self, of, *, task_id, password_no, display):
             raise KeyMismatch("another key")
 
