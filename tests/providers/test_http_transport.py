@@ -2,17 +2,12 @@
 
 import asyncio
 import gzip
-import ipaddress
 import socket
 import ssl
 import traceback
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from bulkreset import __version__
 from bulkreset.errors import ConfigError
@@ -27,7 +22,6 @@ from bulkreset.providers.http import (
 )
 from bulkreset.providers.no_answer import Unclear, Unreachable
 
-LOOPBACK = ipaddress.ip_address("127.0.0.1")
 SECRET = "pa55-Word-nobody-may-see"
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 
@@ -243,36 +237,6 @@ async def test_no_tls_is_surely_not_sent(transport):
     assert_tells_nothing(caught.value)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed certificate for 127.0.0.1, as (certificate, key) files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    names = x509.SubjectAlternativeName([x509.DNSName("127.0.0.1"), x509.IPAddress(LOOPBACK)])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert_file, key_file
-
-
 async def test_only_a_trusted_certificate_gets_the_request(raw_server, http_answer, transport, certificate):
     """An unknown certificate stops the call before it is sent; `ca_file` makes the same one trusted."""
     cert_file, key_file = certificate
@@ -300,13 +264,6 @@ async def test_a_ca_file_that_cannot_be_used_is_an_error_of_the_configuration(tm
         with pytest.raises(ConfigError, match=str(path)):
             async with open_transport(ReadTransport, ca_file=path):
                 pass
-
-
-@pytest.fixture
-def proxy_environment(monkeypatch):
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return monkeypatch.setenv
 
 
 async def test_a_proxy_that_refuses_to_connect_is_surely_not_sent(raw_server, proxy_environment):
