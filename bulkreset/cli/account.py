@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Final
 
     from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
-    from bulkreset.providers.base import Finding
+    from bulkreset.intake.protection import Protected
+    from bulkreset.providers.base import Finding, Pace, Provider
 
 
 def check(
@@ -96,9 +97,10 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
             checked = await provider.check(pace)
         except ProviderError as error:
             checked = Checkup((Finding("login", ok=False, detail=str(error)),))
+        protected = await _check_protected(account, settings.base, provider, pace, readable=not checked.failures)
         rate = rate_of(account, provider, label)
         lower = lower_limit(account, provider, label)
-    findings = [*checked.findings, _check_protected(account, settings.base)]
+    findings = [*checked.findings, protected]
     if halted is not None:
         advice = "when all is well here, `bulkreset batch resume ID` of any of its batches lifts it"
         findings.append(Finding("halted", ok=True, detail=f"{halted}; {advice}", remark=Remark.WARNING))
@@ -128,8 +130,10 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
     }
 
 
-def _check_protected(account: "ZoomSettings | ZendeskSettings", base: "Path") -> "Finding":
-    """Look whether the people who are never reset are known: without that an order is refused."""
+async def _check_protected(
+    account: "ZoomSettings | ZendeskSettings", base: "Path", provider: "Provider", pace: "Pace", *, readable: bool
+) -> "Finding":
+    """Look whether the people who are never reset are known, and there: without that an order is refused."""
     from bulkreset.errors import ConfigError, InputError
     from bulkreset.intake import protection
     from bulkreset.providers.base import Finding, Remark
@@ -143,9 +147,58 @@ def _check_protected(account: "ZoomSettings | ZendeskSettings", base: "Path") ->
             'not set: an order for --all-users is refused; name the users who are never reset, or write "none"'
         )
         return Finding("protected", ok=True, detail=detail, remark=Remark.WARNING)
+    if not protected.names:
+        return Finding("protected", ok=True, detail="nobody, as it says")
     count = len(protected.names)
-    names = "1 name is" if count == 1 else f"{count:,} names are"
-    return Finding("protected", ok=True, detail=f"{names} never reset" if count else "nobody, as it says")
+    never = f"{'1 name is' if count == 1 else f'{count:,} names are'} never reset"
+    if not readable:
+        detail = f"{never}; whether they are anybody's was not looked at: put right first what fails above"
+        return Finding("protected", ok=True, detail=detail, remark=Remark.UNKNOWN)
+    return await _whose(never, protected, account, provider, pace)
+
+
+async def _whose(
+    never: str,
+    protected: "Protected",
+    account: "ZoomSettings | ZendeskSettings",
+    provider: "Provider",
+    pace: "Pace",
+) -> "Finding":
+    """List the account, once, and name the protected whom it does not have."""
+    import asyncio
+
+    from bulkreset.cli.order import listing_progress
+    from bulkreset.errors import ProviderError
+    from bulkreset.intake import doubts
+    from bulkreset.intake.beside import beside
+    from bulkreset.intake.listing import list_account
+    from bulkreset.intake.preflight import stale_above
+    from bulkreset.intake.roster import Roster
+    from bulkreset.providers.base import Finding, Remark
+
+    with Roster("the account's listing") as roster:
+        try:
+            await list_account(
+                roster,
+                provider,
+                pace,
+                sleep=asyncio.sleep,
+                progress=listing_progress(),
+                stale_above=stale_above(account),
+            )
+        except ProviderError as error:
+            detail = (
+                f"{never}; whether they are anybody's cannot be told, since the account is not listed: {error}"
+            )
+            return Finding("protected", ok=True, detail=detail, remark=Remark.UNKNOWN)
+        found = await beside(doubts.nobodies, roster, (), protected)
+    nobody = next((str(each) for each in found if each.nobody), None)
+    if nobody is None:
+        return Finding("protected", ok=True, detail=f"{never}, and each is somebody's")
+    if any(doubts.doubts_about(found)):
+        detail = f"{nobody}; an order is refused for it: is this the list of another account?"
+        return Finding("protected", ok=False, detail=detail)
+    return Finding("protected", ok=True, detail=f"{never}; {nobody}", remark=Remark.WARNING)
 
 
 def own_password(

@@ -249,7 +249,7 @@ async def _place(
                 excluded=excluded(),
                 ask=_ask if can_ask() else None,
                 dry_run=dry_run,
-                progress=_progress(),
+                progress=listing_progress(),
                 accept=note,
             )
 
@@ -368,7 +368,7 @@ def _listed(name: str | None, naming: "Naming") -> "list[UserLine]":
         return list(_lines(name, files, naming))
 
 
-def _progress() -> Any:
+def listing_progress() -> Any:
     """Show on a terminal how far a listing is; nothing elsewhere."""
     if not sys.stderr.isatty():
         return None

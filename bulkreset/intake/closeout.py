@@ -30,6 +30,7 @@ from bulkreset.store.batches import Batch
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.members import Member, members, reset_since
 from bulkreset.store.pace import Pacer
+from bulkreset.store.skips import BY_SURPRISE
 
 SAMPLE: Final = 20
 """People of each part that a close-out holds in memory; the others are read from its private database."""
@@ -224,11 +225,12 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
             member.called,
             member.left_to,
             member.maybe_changed,
+            member.state == TaskState.SKIPPED and member.code in BY_SURPRISE,
         )
         for member in page
     )
     with disk_errors():
-        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _done(roster: Roster, refs: Sequence[str]) -> None:
@@ -280,7 +282,7 @@ def _people(roster: Roster, part: Part, size: int = CHUNK) -> Iterator[list[Pers
 _TABLES: Final = """
     CREATE TABLE held (
         user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER, left_to TEXT,
-        maybe_changed INTEGER
+        maybe_changed INTEGER, by_surprise INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE done (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE INDEX account_user_by_email ON account_user (email);
@@ -303,7 +305,7 @@ _OPEN: Final = """
     INSERT INTO difference
     SELECT :part, user_ref, display, state || coalesce(', ' || outcome, ', ' || left_to, '')
     FROM held
-    WHERE (state IN (:pending, :running, :failed, :cancelled) OR left_to IS NOT NULL)
+    WHERE (state IN (:pending, :running, :failed, :cancelled) OR left_to IS NOT NULL OR by_surprise)
         AND NOT maybe_changed
         AND user_ref NOT IN (SELECT user_ref FROM done)
 """

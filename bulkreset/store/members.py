@@ -19,7 +19,8 @@ class Member(NamedTuple):
     """One user of a roster and how far setting the password has come; `called` once a call may have left.
 
     `left_to` names the batch that a skipped user was left to, which had them already. `maybe_changed` where the
-    password is not known to be set, and an earlier call may have set it all the same.
+    password is not known to be set, and an earlier call may have set it all the same. `code` says why a user was
+    skipped.
     """
 
     user_ref: str
@@ -29,12 +30,21 @@ class Member(NamedTuple):
     called: bool
     left_to: str | None = None
     maybe_changed: bool = False
+    code: str | None = None
 
 
 async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], None]:
     """Yield the users of a batch by `user_ref`; each page is a snapshot of its own and holds up no writer."""
     left_to = case((task.c.code == Skip.OPEN_ELSEWHERE, task.c.message)).label("left_to")
-    wanted = (task.c.display, task.c.state, task.c.outcome, task.c.attempt, left_to, task.c.maybe_changed)
+    wanted = (
+        task.c.display,
+        task.c.state,
+        task.c.outcome,
+        task.c.attempt,
+        left_to,
+        task.c.maybe_changed,
+        task.c.code,
+    )
     last = ""
     while True:
         async with store.read() as conn:
@@ -43,7 +53,14 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
             return
         yield [
             Member(
-                row.user_ref, row.display, row.state, row.outcome, row.attempt > 0, row.left_to, row.maybe_changed
+                row.user_ref,
+                row.display,
+                row.state,
+                row.outcome,
+                row.attempt > 0,
+                row.left_to,
+                row.maybe_changed,
+                row.code,
             )
             for row in rows
         ]

@@ -9,7 +9,10 @@ from bulkreset.model import Skip, TaskState
 from bulkreset.store.engine import Store
 from bulkreset.store.tables import task
 
-BY_ORDER: Final = frozenset(Skip) - {Skip.NOT_LISTED, Skip.UNREADABLE}
+BY_SURPRISE: Final = frozenset({Skip.NOT_LISTED, Skip.UNREADABLE})
+"""Reasons for which somebody who was meant could not be called: as good as a failure."""
+
+BY_ORDER: Final = frozenset(Skip) - BY_SURPRISE
 """Reasons that were known, and told with their numbers, before anything was sent."""
 
 

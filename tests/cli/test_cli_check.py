@@ -5,6 +5,8 @@ from collections import Counter
 import pytest
 from cli_program import CLIENT_SECRET, calls
 
+from bulkreset.sandbox import parse_rule
+
 CLIENT = """\
 requests_per_minute = 60000
 client_id = "sandbox-client-id"
@@ -94,6 +96,47 @@ def test_the_list_of_protected_users_is_looked_at(made, tmp_path, zoom, zendesk,
     assert "--all-users is refused" in line
     line, code = look("set", 'protected = { file = "there.txt" }')
     assert (line.startswith("ok"), code) == (True, 0)
+
+
+@pytest.mark.parametrize("account", ["zoom", "zendesk"])
+def test_protected_names_that_are_nobodys_are_named(made, tmp_path, zoom, zendesk, account):
+    """Up to ten of them with a warning, a list that is mostly so is a FAIL; the account is listed once for it."""
+    tenant = {"zoom": zoom, "zendesk": zendesk}[account]
+    rate = {"zoom": "requests_per_second = 1000", "zendesk": "requests_per_minute = 60000"}[account]
+    there = [user.email for user in tenant.users]
+
+    def look(name, names):
+        folder = made.copy(tmp_path / name).configure(**{account: f"{rate}\nprotected = {names}"})
+        return finding(folder, account, "protected")
+
+    line, code = look("all", [there[0], there[1].upper()])
+    assert (line, code) == ("ok    protected: 2 names are never reset, and each is somebody's", 0)
+    # Of Zoom three lists and their three counts, after the look whether it may be listed at all.
+    asked = Counter(call.path.rpartition("/")[2] for call in calls(tenant))
+    assert {"zoom": asked["users"], "zendesk": asked["users.json"]}[account] == {"zoom": 7, "zendesk": 1}[account]
+
+    strangers = [f"nobody{n:02}@example.com" for n in range(12)]
+    line, code = look("some", [*there[:12], *strangers])
+    assert code == 0
+    assert line.startswith("warn")
+    assert "12 of 24 names in protected are nobody's here" in line
+    assert [one for one in strangers if one in line] == strangers[:10]
+    assert "and 2 more" in line
+
+    line, code = look("most", [there[0], *strangers[:2]])
+    assert code == 1
+    assert line.startswith("FAIL")
+    assert "2 of 3 names in protected are nobody's here: nobody00@example.com, nobody01@example.com" in line
+
+
+def test_an_account_that_cannot_be_listed_leaves_a_question(folder, zendesk):
+    """Whether the protected are anybody's is not known then, and that is what the line says."""
+    folder.configure(zendesk='requests_per_minute = 60000\nprotected = ["boss@example.com"]')
+    rule = {"kind": "answer", "status": 403, "body": "{}", "on": "any", "users": ["users.json"]}
+    zendesk.faults.add([parse_rule(rule)])
+    line, code = finding(folder, "zendesk", "protected")
+    assert code == 0
+    assert line.startswith("?     protected: 1 name is never reset; whether they are anybody's cannot be told")
 
 
 def test_the_lower_of_two_limits_is_kept_and_said(folder, stand_ins):

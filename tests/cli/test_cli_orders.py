@@ -262,7 +262,8 @@ class TestSessions:
         """A finished batch in which one user was reset and is still signed in."""
         odd = {"kind": "answer", "status": 400, "body": '{"code":9,"message":"odd"}', "on": "revocations"}
         tenant = stand_ins.add("zoom", "zoom", faults=[{**odd, "users": emails(3)}])
-        folder.create("zoom", [*emails(1, 2, 3), "gone@example.com"], "--revoke-sessions", "--halt-at", "1")
+        folder.create("zoom", emails(1, 2, 3, 4), "--revoke-sessions", "--halt-at", "1")
+        tenant.change_users(remove=emails(4))
         assert folder.run("run", "--once").code == 3
         assert [user.sessions for user in tenant.users[:3]] == [0, 0, 1]
         return folder
