@@ -7,7 +7,7 @@ from typing import Final
 from bulkreset.cli.words import duration
 from bulkreset.intake.concerns import Concern
 from bulkreset.model import TaskState
-from bulkreset.report.grid import Column, Row, folded, lines
+from bulkreset.report.grid import Column, Row, folded, joined, lines
 from bulkreset.report.render import doubts, standing
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -47,7 +47,11 @@ def described(seen: Seen, width: int | None) -> list[str]:
     because = f" ({batch.state_reason})" if batch.state_reason else ""
     said = folded(escaped(f"batch {batch.id} at {batch.account}: {standing(batch)}{because}"), width, rest="  ")
     for name, fact in _facts(seen):
-        said += folded(escaped(f"{'  ' + name:<{_LABEL}}{fact}"), width, rest=" " * _LABEL)
+        head = f"{'  ' + name:<{_LABEL}}"
+        if isinstance(fact, str):
+            said += folded(escaped(head + fact), width, rest=" " * _LABEL)
+        else:
+            said += joined([head + fact[0], *fact[1:]], width, between=", ", rest=" " * _LABEL)
     return said
 
 
@@ -105,7 +109,7 @@ def _sessions(batch: Batch) -> tuple[str, ...]:
     return (f"sessions of {left:,} users still to end",) if left else ()
 
 
-def _facts(seen: Seen) -> Iterator[tuple[str, str]]:
+def _facts(seen: Seen) -> Iterator[tuple[str, str | list[str]]]:
     batch = seen.batch
     if seen.halted:
         yield "halted", f"the whole account {batch.account}: {seen.halted}"
@@ -117,11 +121,9 @@ def _facts(seen: Seen) -> Iterator[tuple[str, str]]:
     yield from ((name, f"{at:%Y-%m-%d %H:%M:%S} UTC") for name, at in times if at is not None)
     yield "roster", f"{batch.total:,} users, sha256 {batch.roster_sha256}"
     yield from _ordered_so(seen)
-    yield "tasks", ", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n)
-    if any(batch.sessions.values()):
-        yield "sessions", ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n)
-    if batch.outcomes:
-        yield "outcomes", ", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items())
+    for name, counts in (("tasks", batch.counts), ("sessions", batch.sessions), ("outcomes", batch.outcomes)):
+        if words := [f"{n:,} {word}" for word, n in counts.items() if n]:
+            yield name, words
     yield from (("in doubt", doubt.removeprefix("in doubt ")) for doubt in doubts(batch))
 
 

@@ -65,7 +65,6 @@ def demo(
         start(upgrade(place_of(settings.database, settings.base)))
         start(_story(settings, notices))
     config = folder / "config.toml"
-    print()
     tell(f"Everything is in {folder}. Look around, for example with:")
     print(f"  export BULKRESET_CONFIG={config}")
     print("  bulkreset batch list")

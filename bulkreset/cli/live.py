@@ -19,6 +19,7 @@ from bulkreset.config import Settings
 from bulkreset.errors import StoreError
 from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.report.failures import Failure, failures
+from bulkreset.report.grid import folded
 from bulkreset.report.needs import account_wait, need, next_steps
 from bulkreset.report.render import doubts
 from bulkreset.report.status import AccountStatus, BatchStatus, Status, status, users_done
@@ -188,7 +189,8 @@ def _account(one: AccountStatus, width: int) -> list[Text]:
     wait = account_wait(one)
     if wait is None:
         return [text]
-    return [text, Text(f"  {escaped(wait)}", style="bold red" if one.halted_reason else "yellow")]
+    style = "bold red" if one.halted_reason else "yellow"
+    return [text, *(Text(said, style=style) for said in folded(escaped(wait), width, "  "))]
 
 
 def _in_order(scene: Scene) -> list[BatchStatus]:
@@ -219,9 +221,10 @@ def _batch(one: BatchStatus, scene: Scene, width: int, *, final: bool) -> list[T
         lines.append(
             Text(f"  {failed} of the last {of} users failed; more than {most} of {_LAST} halt it", style="yellow")
         )
-    lines += [Text(f"  {escaped(doubt)}", style="yellow") for doubt in doubts(batch)]
+    for doubt in doubts(batch):
+        lines += [Text(text, style="yellow") for text in folded(escaped(doubt), width, "  ", "    ")]
     if (waits_for := need(one, scene.status)) is not None:
-        lines.append(Text(f"  → {escaped(waits_for)}", style="yellow"))
+        lines += [Text(text, style="yellow") for text in folded(f"→ {escaped(waits_for)}", width, "  ", "    ")]
     return lines
 
 

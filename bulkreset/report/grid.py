@@ -58,10 +58,10 @@ def folded(text: str, width: int | None, indent: str = "", rest: str | None = No
     ) or [indent.rstrip()]
 
 
-def joined(facts: Iterable[str], width: int | None, rest: str = "  ") -> list[str]:
+def joined(facts: Iterable[str], width: int | None, *, between: str = " · ", rest: str = "  ") -> list[str]:
     """Return facts side by side in lines that fit; a line ends between two of them wherever one fits in a line."""
     whole = (fact.replace(" ", _UNBROKEN) for fact in facts)
-    return [line.replace(_UNBROKEN, " ") for line in folded(" · ".join(whole), width, rest=rest)]
+    return [line.replace(_UNBROKEN, " ") for line in folded(between.join(whole), width, rest=rest)]
 
 
 def cut(text: str, width: int) -> str:

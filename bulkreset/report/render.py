@@ -173,10 +173,12 @@ async def as_table(
     out.writelines(f"{line}\n" for line in joined(dated, width))
     write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
     write(f"audit head {head}\n")
-    write("states   " + (", ".join(f"{n:,} {state}" for state, n in batch.counts.items() if n) or "none") + "\n")
-    write("outcomes " + (", ".join(f"{n:,} {name}" for name, n in batch.outcomes.items()) or "none yet") + "\n")
-    if any(batch.sessions.values()):
-        write("sessions " + ", ".join(f"{n:,} {state}" for state, n in batch.sessions.items() if n) + "\n")
+    sessions = batch.sessions if any(batch.sessions.values()) else None
+    for name, counts in (("states  ", batch.counts), ("outcomes", batch.outcomes), ("sessions", sessions)):
+        if counts is not None:
+            words = [f"{n:,} {word}" for word, n in counts.items() if n] or ["none yet"]
+            words[0] = f"{name} {words[0]}"
+            out.writelines(f"{line}\n" for line in joined(words, width, between=", ", rest=" " * 9))
     for doubt in doubts(batch):
         write(f"{doubt}\n")
     out.write("\n")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bulkreset.cli.batch_view import Seen, described, listed
 from bulkreset.model import BatchState, TaskState
 from bulkreset.options import Options
+from bulkreset.report.grid import joined
 from bulkreset.store.batches import Batch
 
 AT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -114,3 +115,15 @@ def test_the_list_can_be_narrowed_and_turned_round(folder, zoom, zendesk):
     assert head.split()[-2:] == ["cancelled", "left"]
     assert "no batch matches" in folder.run("batch", "list", "--incident", "INC-2").out
     refused(folder.run("batch", "list", "--state", "ended"), "'ended'", "cancelled")
+
+
+@given(
+    facts=st.lists(st.from_regex(r"[ab9]{1,9}( [ab9]{1,9})?", fullmatch=True), min_size=1),
+    width=st.integers(30, 120),
+)
+def test_a_line_ends_between_two_facts(facts, width):
+    """A number is never parted from what it counts, and nothing is lost."""
+    lines = joined(facts, width)
+    assert " ".join(line.strip() for line in lines) == " · ".join(facts)
+    assert all(len(line) <= width for line in lines)
+    assert [fact for line in lines for fact in line.strip().strip("·").strip().split(" · ")] == facts

@@ -158,3 +158,12 @@ class TestWatch:
         assert len(pauses) == 2
         assert "cannot be reached, trying again: no connection" in shown
         assert shown.index("no connection") < shown.index("02:00:03 UTC")
+
+
+def test_a_run_with_nothing_to_do_is_silent(folder, zoom):
+    """A job that runs every five minutes writes no mail: without a batch, and after the last one has ended."""
+    for _ in ("no batch", "a batch that has ended"):
+        ended = folder.run("run", "--once")
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        folder.create("zoom", emails(1))
+        assert folder.run("run", "--once").code == 0

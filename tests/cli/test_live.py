@@ -165,6 +165,14 @@ def test_a_halt_says_what_to_do():
     assert "fix the cause, then `bulkreset batch resume 9`" in text
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_command_is_never_cut(width):
+    """What a batch needs goes on in the next line where it is long, its command whole."""
+    reason = "0 of 20 canaries failed; look at them, then `bulkreset batch resume 9`"
+    lines = drawn(scene(batch(state=BatchState.PAUSED, state_reason=reason)), width)
+    assert reason in " ".join(" ".join(lines).split())
+
+
 def test_a_stop_says_what_it_waits_for():
     """After the first Ctrl-C: how many calls, and what a second one does."""
     last = drawn(scene(stopping=True, in_flight=30), 80)[-1]
