@@ -10,7 +10,7 @@ from bulkreset.config import SecretSource
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.base import Answer
 from bulkreset.providers.credentials import Credential
-from bulkreset.providers.http import Unreachable
+from bulkreset.providers.no_answer import Unreachable
 from bulkreset.providers.tokens import TokenAuth
 from bulkreset.providers.zendesk_auth import ZendeskGrant
 from bulkreset.providers.zoom_auth import ZoomGrant

@@ -1,15 +1,14 @@
 import hashlib
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from plain_sealer import PlainSealer
 
 from bulkreset.config import DatabaseSettings
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.options import Options
-from bulkreset.secret import Secret
 from bulkreset.store import batches, claims
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import open_store
@@ -32,22 +31,6 @@ class Hand:
 
     def pass_(self, seconds):
         self.now += timedelta(seconds=seconds)
-
-
-class PlainSealer:
-    """Passwords that tests can read: the n-th of a task is `pw-<task>-<n>`."""
-
-    def obstacle(self, of):
-        return None
-
-    def fresh(self, of, *, task_id, password_no, display):
-        password = f"pw-{task_id}-{password_no}"
-        return Secret(password), json.dumps([of.id, password])
-
-    def open(self, of, *, task_id, password_no, sealed):
-        batch_id, password = json.loads(sealed)
-        assert batch_id == of.id
-        return Secret(password)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """One damaged batch or task stops itself alone; every test runs on both databases."""
 
 import pytest
-from conftest import PlainSealer
+from plain_sealer import PlainSealer
 from sqlalchemy import text
 
 from bulkreset.errors import DamagedBatch, KeyMismatch
