@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from cli_program import CLIENT_SECRET, calls
 
-from bulkreset.sandbox import parse_rule
+from bulkreset.sandbox import zendesk as zendesk_stand_in
 
 CLIENT = """\
 requests_per_minute = 60000
@@ -83,7 +83,7 @@ def test_the_list_of_protected_users_is_looked_at(made, tmp_path, zoom, zendesk,
 
     def look(name, line):
         folder = made.copy(tmp_path / name).configure(**{account: f"{rate}\n{line}"})
-        (folder.path / "there.txt").write_text("boss@example.com\n")
+        (folder.path / "there.txt").write_text("user00001@example.com\n")
         return finding(folder, account, "protected")
 
     line, code = look("missing", 'protected = { file = "absent.txt" }')
@@ -129,14 +129,21 @@ def test_protected_names_that_are_nobodys_are_named(made, tmp_path, zoom, zendes
     assert "2 of 3 names in protected are nobody's here: nobody00@example.com, nobody01@example.com" in line
 
 
-def test_an_account_that_cannot_be_listed_leaves_a_question(folder, zendesk):
+def test_an_account_that_cannot_be_listed_leaves_a_question(folder, stand_ins, monkeypatch):
     """Whether the protected are anybody's is not known then, and that is what the line says."""
+    stand_ins.add("zendesk", "zendesk", count=150)
     folder.configure(zendesk='requests_per_minute = 60000\nprotected = ["boss@example.com"]')
-    rule = {"kind": "answer", "status": 403, "body": "{}", "on": "any", "users": ["users.json"]}
-    zendesk.faults.add([parse_rule(rule)])
+    whole = zendesk_stand_in.cursor_page
+
+    def first_page(*arguments):
+        page = whole(*arguments)
+        return page | {"meta": page["meta"] | {"has_more": False}}
+
+    monkeypatch.setattr(zendesk_stand_in, "cursor_page", first_page)
     line, code = finding(folder, "zendesk", "protected")
     assert code == 0
     assert line.startswith("?     protected: 1 name is never reset; whether they are anybody's cannot be told")
+    assert "the listing ended with 100 users" in line
 
 
 def test_the_lower_of_two_limits_is_kept_and_said(folder, stand_ins):

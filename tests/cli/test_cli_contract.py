@@ -528,6 +528,19 @@ class TestOnATerminal:
         assert "Secret" not in terminal.shown
         assert tenant.users[0].applied == 0
 
+    @pytest.mark.parametrize(("typed", "code", "ordered"), [("n", 2, 0), ("", 2, 0), ("y", 0, 1)])
+    def test_an_order_with_a_doubt_asks(self, folder, zoom, terminal, typed, code, ordered):
+        """One of three users is not listed: the question says so, and only a yes writes the batch."""
+        folder.write("users.txt", "\n".join([*emails(1, 2), "stranger@example.com"]))
+        words = [word for word in folder.order("zoom", "users.txt") if word != "--yes"]
+        with folder.started(*words, terminal=terminal.name) as end:
+            terminal.wait_for("stranger@example.com. Order it all the same? [y/N]: ")
+            terminal.type(typed)
+            assert end().code == code
+        assert "1 of the 3 users are not listed by account 'zoom'" in terminal.rest()
+        assert folder.query("SELECT count(*) FROM batch") == [(ordered,)]
+        assert writes(zoom) == []
+
     def test_a_run_shows_its_progress(self, folder, zoom, terminal):
         """On a terminal there is a live view, and no JSON lines among it."""
         folder.create("zoom", [*emails(*range(1, 10)), "stranger@example.com"])

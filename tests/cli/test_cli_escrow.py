@@ -267,6 +267,24 @@ class TestListAndPurge:
         }
         assert (held["rows"], held["recipients"]) == (2, list(TO))
 
+    def test_a_purge_that_nobody_can_confirm_is_refused(self, folder, keep):
+        """Exit 2 with what a script must say, and every password is still held."""
+        keep([MARKER, MARKER])
+        refused(folder.run("escrow", "purge", "1"), "batch 1", "--yes")
+        assert folder.query("SELECT count(*) FROM escrow") == [(2,)]
+        assert trail(folder) == []
+
+    @pytest.mark.parametrize(("typed", "code", "held"), [("n", 2, 2), ("", 2, 2), ("y", 0, 0)])
+    def test_a_purge_asks_on_a_terminal(self, folder, keep, terminal, typed, code, held):
+        """Only a yes deletes; no answer is a no."""
+        keep([MARKER, MARKER])
+        with folder.started("escrow", "purge", "1", terminal=terminal.name) as end:
+            terminal.wait_for("Delete the escrowed passwords of batch 1 for good? [y/N]: ")
+            terminal.type(typed)
+            assert end().code == code
+        assert ("not confirmed; nothing was changed" in terminal.rest()) == bool(code)
+        assert folder.query("SELECT count(*) FROM escrow") == [(held,)]
+
     def test_a_purge_leaves_nothing_to_hand_out(self, folder, keep):
         """It says how many it deleted, and the trail says who did it."""
         keep([MARKER, MARKER])

@@ -63,7 +63,10 @@ async def test_who_becomes_protected_after_the_order_is_not_called(provider, req
     check_books(installation, tenant)
     assert untouched(tenant, late)
     ref = late if provider == "zoom" else generated_user("zendesk", 5).id
-    assert skipped(installation) == [(ref, "revoke_sessions", None, 0), (ref, "set_password", "protected", 1)]
+    assert skipped(installation) == [
+        (ref, "revoke_sessions", "no_password", 0),
+        (ref, "set_password", "protected", 1),
+    ]
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.outcomes) == ("done", {"ok": 11, "not_resettable": 1})
     assert batch.sessions["succeeded"] == 11
