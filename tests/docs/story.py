@@ -28,7 +28,7 @@ PERSON = "ada"
 """Who gives a command whose prompt names nobody."""
 
 COLUMNS, ROWS = 100, 40
-_PATIENCE_S = 120
+_PATIENCE_S = 60
 _PASSING = "listing the account"  # overwritten on a terminal when it is done
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DRAWN_AGAIN = re.compile(r"\x1b\[[0-9]*A|\r(?!\n)")
