@@ -11,11 +11,12 @@ _ALIKE = (
     (re.compile(r"(?<![\w/])(/[\w.+@-]+){2,}"), "<path>"),
     (re.compile(r"\b[\w.-]+:\d+\b"), "<worker>"),
     (re.compile(r"revision \d+"), "<revision>"),
-    (re.compile(r"\d[\d,.]*/s"), "<rate>"),
+    (re.compile(r"\d[\d,.]*/(s|min)"), "<rate>"),
     (re.compile(r"a second ago|now\b"), "<duration> ago"),
     (re.compile(r"[━╸╺]+\s*\d+ %"), "<bar>"),
     (re.compile(r"─+"), "─"),
     (re.compile(r"\d[\d.,]* (d|h|min|s|ms)( \d+ (h|min|s))?\b"), "<duration>"),
+    (re.compile(r"over <duration>|in the last minute"), "<lately>"),
     (re.compile(r"\s+"), " "),
 )
 

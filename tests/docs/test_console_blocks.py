@@ -10,15 +10,20 @@ from story import ROOT, Story, differs
 
 from bulkreset.config import load
 
-DOCUMENTS = ("README.md", "docs/sandbox.md")
+DOCUMENTS = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in ("operators-guide", "runbook", "sandbox", "scaling", "security", "reliability")
+    ),
+)
 REASONS = {
     "CI runs it from this page",
+    "needs an outage",
     "needs root",
     "needs a provider's account",
     "needs a second machine",
-    "needs age",
     "takes ten minutes",
-    "a person types here",
 }
 BASE = {
     "database": {"url": "sqlite:///bulkreset.db"},
