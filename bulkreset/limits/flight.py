@@ -5,9 +5,11 @@ arrived at once, as slots assume. An answer that came later than usual says that
 on the way, so the call counts from then on; and a call that is unanswered for longer than usual may not have
 arrived at all, so it counts for as long as that lasts. Every such call takes the place of a later one.
 
-A worker lets no more calls count than it took slots of the account's line of time lately, used or not. The
-slots of all workers together never exceed the limit, so neither do the calls that may arrive together, but for
-the one by which each further worker may round up; and no worker needs to know of another.
+A worker lets no more calls count than it took slots of the account's line of time lately, used or not, and knows
+of no other worker. One worker alone, or several whose network stands still together, keep to the limit, but for
+the one call by which each further worker may round up where slots are dealt in turns. Where the network of one
+worker stands still and not that of the others, its overdue calls take the place of later slots whenever it claims;
+what others claimed before that is not taken back, so a window may hold those calls beyond the limit.
 
 Pure: monotonic seconds in, no clock.
 """

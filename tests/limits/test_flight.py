@@ -94,6 +94,8 @@ def test_several_workers_keep_to_one_limit_when_only_some_stand_still(rate, stal
     """Whichever worker's network stands still, all keep to one limit, each to a call, and none asks another."""
     standing = [(begin, begin + length, of) for begin, length, of in stalls]
     arrivals, _, _ = play(rate, seconds=25, latency=lambda _: 0.05, stalls=standing, workers=3)
+    # Each counts its own slots in a stretch that is no whole number of turns, so each further worker may round up
+    # by one call. Here slots are dealt one at a time; blocks of them, as claims take, may round up by more.
     assert fullest(arrivals, 1.0) <= rate.calls + 2
 
 
