@@ -13,7 +13,7 @@ async def lose_a_worker(installation, monkeypatch):
     """Run a worker that is lost when its first calls were answered, with nothing recorded of any."""
     answered = asyncio.Event()
 
-    async def away(store, ledger):
+    async def away(store, ledger, **_more):
         if any(closing.result.sent_at is not None for closing in ledger.closings):
             answered.set()
         raise StoreError("the database is away")
