@@ -268,9 +268,11 @@ class Lane:
         logger().warning("limit_told", account=self.quota.account, told=str(told), kept=str(rate))
         self._spacing = Spacing.of(rate)
         self._way_out.keep_to(rate, self._spacing)
-        if rate.calls > before.calls or self.sent <= 1:
+        if rate.calls > before.calls or not self.sent:
             return True
-        self._cold_until = monotonic() + self._window.total_seconds()
+        # The first call alone has an interval of the new limit behind it; of more, a whole window must pass.
+        behind = self._spacing.interval_us / US if self.sent == 1 else self._window.total_seconds()
+        self._cold_until = monotonic() + behind
         self._drop(why="the account's own limit is lower than the configured one")
         return False
 
