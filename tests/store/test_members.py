@@ -28,7 +28,10 @@ async def test_members_come_in_order_page_by_page(store, order, monkeypatch):
     await change(store, "b", batch_id, state=TaskState.SUCCEEDED, outcome="ok", attempt=2)
     pages = [page async for page in read.members(store, batch_id)]
     assert [[member.user_ref for member in page] for page in pages] == [["C", "a"], ["b", "d"], ["e"]]
-    assert pages[1] == [("b", "b", "succeeded", "ok", True, None), ("d", "d", "pending", None, False, None)]
+    assert pages[1] == [
+        ("b", "b", "succeeded", "ok", True, None, False, None),
+        ("d", "d", "pending", None, False, None, False, None),
+    ]
 
 
 async def test_resets_since_a_time_are_those_of_this_account_that_succeeded(store, order, hand, monkeypatch):
