@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from bulkreset.cli import app, identity
 from bulkreset.config import ZendeskSettings, is_loopback, load
-from bulkreset.errors import UsageError
+from bulkreset.errors import BulkresetError, UsageError
 
 
 def main() -> None:
@@ -17,13 +17,21 @@ def main() -> None:
     name, option, config = sys.argv[1:4]
     if option != "--config":
         raise SystemExit("usage: NAME --config FILE COMMAND …")
-    for account, settings in load(Path(config)).accounts.items():
-        address = settings.address if isinstance(settings, ZendeskSettings) else settings.api_url
-        if not is_loopback(urlsplit(address).hostname or ""):
-            raise UsageError(f"account {account!r} is no mock server: nobody is played there")
+    try:
+        _refuse_real_accounts(Path(config))
+    except BulkresetError as error:
+        print(f"bulkreset: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     identity.surroundings = lambda: identity.Surroundings(1, name, None, None, {}, lambda _: None)
     sys.argv = ["bulkreset", *sys.argv[2:]]
     app.main()
+
+
+def _refuse_real_accounts(config: Path) -> None:
+    for account, settings in load(config).accounts.items():
+        address = settings.address if isinstance(settings, ZendeskSettings) else settings.api_url
+        if not is_loopback(urlsplit(address).hostname or ""):
+            raise UsageError(f"account {account!r} is no mock server: nobody is played there")
 
 
 if __name__ == "__main__":

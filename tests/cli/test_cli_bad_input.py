@@ -303,13 +303,13 @@ def test_a_master_key_that_cannot_be_used_stops_orders_and_runs(ordered, zoom, c
 
 
 def test_another_master_key_is_noticed_before_anything_is_sent(ordered, made, zoom, tmp_path):
-    """A sound key that did not seal this batch: exit 2, the batch is named, nothing is claimed."""
+    """A sound key that did not seal this batch: it is halted and says which key it needs; the run ends with 4."""
     ordered.key.unlink()
     elsewhere = Folder(tmp_path, ordered._zygote, "")
     assert elsewhere.run("init", tmp_path / "other").code == 0
     (tmp_path / "other" / "bulkreset.key").rename(ordered.key)
-    with unchanged(ordered):
-        refused(ordered.run("run", "--once"), "batch 1", "key")
+    assert ordered.run("run", "--once").code == 4
+    assert "configure the key it was sealed under" in ordered.run("batch", "show", 1).out
     assert writes(zoom) == []
 
 

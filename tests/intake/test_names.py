@@ -33,14 +33,14 @@ def rows(desk, columns="user_ref, state, code"):
 
 
 def frozen(users, excluded=(), listed=None, *, ids_required=False):
-    roster = Roster("users.csv")
-    roster.add(user_line(text, number, "users.csv") for number, text in enumerate(users, 1))
-    roster.exclude(user_line(text, number, "excluded") for number, text in enumerate(excluded, 1))
-    if listed is not None:
-        roster.take_listing((DirectoryUser(*pair), True, False) for pair in listed)
-        roster.end_listing()
-    roster.freeze(ids_required=ids_required)
-    return [(row.user_ref, row.display) for chunk in roster.rows() for row in chunk]
+    with Roster("users.csv") as roster:
+        roster.add(user_line(text, number, "users.csv") for number, text in enumerate(users, 1))
+        roster.exclude(user_line(text, number, "excluded") for number, text in enumerate(excluded, 1))
+        if listed is not None:
+            roster.take_listing((DirectoryUser(*pair), True, False) for pair in listed)
+            roster.end_listing()
+        roster.freeze(ids_required=ids_required)
+        return [(row.user_ref, row.display) for chunk in roster.rows() for row in chunk]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

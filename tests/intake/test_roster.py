@@ -25,8 +25,20 @@ def people(*users):
     return lines
 
 
+_LEFT_OPEN = []
+
+
+@pytest.fixture(autouse=True)
+def closes_rosters():
+    """Close at the end of each test what `frozen` has opened."""
+    yield
+    while _LEFT_OPEN:
+        _LEFT_OPEN.pop().close()
+
+
 def frozen(users, excluded=(), listed=None, *, ids_required=False):
     roster = Roster("users.csv")
+    _LEFT_OPEN.append(roster)
     roster.add(people(*users))
     roster.exclude(people(*excluded))
     if listed is not None:
