@@ -18,7 +18,7 @@ from typing import Final
 
 import idna
 
-from bulkreset.unsafe import UNSAFE
+from bulkreset.unsafe import UNSAFE, code_point
 
 _LONGEST_LABEL: Final = 63
 """Octets of a label (RFC 1035); a longer one is compared as it stands."""
@@ -70,11 +70,6 @@ def unseen(text: str) -> str | None:
 def odd_dot(text: str) -> str | None:
     """Name the first full stop that is not ASCII's; None where there is none."""
     return next((code_point(letter) for letter in text if letter in _DOTS), None)
-
-
-def code_point(letter: str) -> str:
-    """Name a character by its code point, and by its name where it has one."""
-    return f"U+{ord(letter):04X} {unicodedata.name(letter, '')}".rstrip()
 
 
 def _settled(text: str, step: Callable[[str], str]) -> str:

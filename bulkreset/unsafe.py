@@ -34,9 +34,12 @@ def escaped(text: str) -> str:
 def named(text: str) -> str | None:
     """Name the first unsafe character of a text, such as 'U+200B ZERO WIDTH SPACE', or return None."""
     found = UNSAFE.search(text)
-    if found is None:
-        return None
-    return f"U+{ord(found[0]):04X} {unicodedata.name(found[0], '')}".rstrip()
+    return None if found is None else code_point(found[0])
+
+
+def code_point(letter: str) -> str:
+    """Name a character by its code point, and by its name where it has one."""
+    return f"U+{ord(letter):04X} {unicodedata.name(letter, '')}".rstrip()
 
 
 def _written_out(found: re.Match[str]) -> str:

@@ -491,12 +491,13 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
 def _batch(row: Row[Any], **counted: Any) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
     values = {name: getattr(row, name) for name in told}
-    values |= {"state": BatchState(row.state), "options": Options.or_plain(row.options)}
-    values["options_sha256"] = hashlib.sha256(row.options.encode()).hexdigest()
+    values["state"] = BatchState(row.state)
     try:
-        values["options_sha256"] = Options.from_json(row.options).sha256
+        options = Options.from_json(row.options)
+        values |= {"options": options, "options_sha256": options.sha256}
     except DamagedBatch as error:
-        values["state_reason"] = str(error)
+        damaged = hashlib.sha256(row.options.encode()).hexdigest()
+        values |= {"options": Options(), "options_sha256": damaged, "state_reason": str(error)}
     return Batch(**values, **counted)
 
 
