@@ -59,7 +59,11 @@ def shown(found: "dict[str, Any]", width: int | None) -> list[str]:
     told = found["rate"]
     rate = Rate(told["calls"], timedelta(seconds=told["window_s"]), told["daily"])
     limit = rate.as_share(told["share"])
-    said = folded(f"{found['account']}: {found['provider']}, label {told['label']}, {limit}", width, rest="  ")
+    said = folded(
+        f"{found['account']}: {found['provider']}, label {told['label']}, share {told['share']:g}: {limit}",
+        width,
+        rest="  ",
+    )
     for finding in found["findings"]:
         sign = _SIGNS[finding["remark"]] if finding["ok"] else "FAIL"
         said += folded(f"  {sign}  {finding['topic']}: {finding['detail']}", width, rest=" " * 8)

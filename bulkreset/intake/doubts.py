@@ -22,6 +22,9 @@ SHOWN: Final = 10
 LATELY: Final = timedelta(hours=24)
 """So long ago a reset is still in everybody's mind: another one is asked about."""
 
+PROTECTED: Final = "protected"
+"""What the standing list is called, as in the configuration."""
+
 STRANGERS: Final = 0.05
 """The share of named users that may be nobody's without a question."""
 
@@ -56,7 +59,7 @@ def nobodies(roster: Roster, first: Iterable[UserLine], protected: Protected | N
         excluded = [tuple(filter(None, row)) for row in roster.db.execute("SELECT email, user_id FROM excluded")]
     people = {
         "--exclude": excluded,
-        "protected": [] if protected is None else [(name,) for name in sorted(protected.names)],
+        PROTECTED: [] if protected is None else [(name,) for name in sorted(protected.names)],
         "--first": [tuple(filter(None, (line.email, line.user_id))) for line in first],
     }
     known = _known(roster, {folded(name) for lines in people.values() for line in lines for name in line})
@@ -64,9 +67,12 @@ def nobodies(roster: Roster, first: Iterable[UserLine], protected: Protected | N
 
 
 def doubts_about(found: Iterable[Nobody]) -> Iterator[Doubt]:
-    """Doubt a list most of whose names are nobody's: it is another account's, or is written wrongly."""
+    """Doubt a list most of whose names are nobody's: it is another account's, or is written wrongly.
+
+    The standing list may be of one person who has left: a single name there is told of, and no more.
+    """
     for each in found:
-        if each.nobody * 2 > each.named:
+        if each.nobody * 2 > each.named and (each.named > 1 or each.list != PROTECTED):
             yield Doubt(Concern.UNKNOWN_NAMES, each.nobody, str(each))
 
 

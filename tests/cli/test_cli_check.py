@@ -182,6 +182,22 @@ def test_a_wrong_address_is_named(folder, zoom, zendesk, account, old, new, word
     assert "scope" not in failures[0]
 
 
+@pytest.mark.parametrize("account", ["zoom", "zendesk"])
+@pytest.mark.parametrize("share", ["1", "0.5"])
+def test_a_check_begins_with_the_limit_and_the_share_of_it(made, tmp_path, zoom, zendesk, account, share):
+    """The option is named as in the configuration, whatever part it is."""
+    folder = made.copy(tmp_path / "copy").configure()
+    config = folder.config.read_text(encoding="utf-8")
+    folder.config.write_text(config.replace("share = 1.0", f"share = {share}"), encoding="utf-8")
+    said = {
+        ("zoom", "1"): "zoom: zoom, label medium, share 1: 1000/s",
+        ("zoom", "0.5"): "zoom: zoom, label medium, share 0.5: 500/s (50 % of 1000/s)",
+        ("zendesk", "1"): "zendesk: zendesk, label default, share 1: 60000/min",
+        ("zendesk", "0.5"): "zendesk: zendesk, label default, share 0.5: 30000/min (50 % of 60000/min)",
+    }
+    assert folder.run("check", account).out.splitlines()[0] == said[account, share]
+
+
 def test_a_halted_account_can_be_tried(folder, stand_ins):
     """Before the halt is lifted, the check tells whether a new secret serves; the halt stays, and is told."""
     tenant = stand_ins.add("zendesk", "zendesk", faults=[{"kind": "401", "on": "writes"}])

@@ -61,6 +61,16 @@ async def test_a_list_most_of_whose_names_are_nobodys_is_refused(desk, dry_run):
         assert Options.from_json(told).accepted == {"unknown_names": 12}
 
 
+async def test_one_protected_person_who_has_left_is_told_and_stops_no_order(desk):
+    """A standing list may be of one name; of two that are nobody's it is another account's."""
+    desk.account(USERS, settings={"protected": ["gone@x.org"]})
+    placed = await desk.order(all_users=ALL, accepts=NOTHING, dry_run=True)
+    assert [str(each) for each in placed.nobody] == ["1 of 1 names in protected are nobody's here: gone@x.org"]
+    desk.account(USERS, settings={"protected": ["gone@x.org", "lost@x.org"]})
+    with pytest.raises(InputError, match="2 of 2 names in protected are nobody's here"):
+        await desk.order(all_users=ALL, accepts=NOTHING, dry_run=True)
+
+
 async def test_a_name_on_the_users_file_is_somebodys(desk):
     """Who is excluded from a file need not be listed."""
     desk.account(USERS)
