@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from bulkreset.secret import Secret
 
@@ -59,6 +60,15 @@ class BatchState(StrEnum):
     HALTED = "halted"  # by the runner, which says why; → open by `batch resume`
     CANCELLED = "cancelled"  # no task is claimed any more; calls in flight still end and are recorded
     DONE = "done"  # → open only by `batch retry`
+
+    @classmethod
+    def stored(cls, word: str) -> "BatchState":
+        """Read a state from its row; a word that is none was put there by damage, and stands for a halt."""
+        return cls(word) if word in set(cls) else cls.HALTED
+
+
+DAMAGED: Final = "damaged"
+"""The code of a failed task whose row was not as it was written: nothing was sent for it since."""
 
 
 class Outcome(StrEnum):

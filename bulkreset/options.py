@@ -54,7 +54,7 @@ class Options:
         """
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise DamagedBatch(_DAMAGED)
@@ -63,7 +63,10 @@ class Options:
             values["escrow_to"] = tuple(recipients)
         if not all(_fits(values[name], default) for name, default in asdict(_PLAIN).items() if name in values):
             raise DamagedBatch(_DAMAGED)
-        return Options(**values)
+        options = Options(**values)
+        if not options._possible:
+            raise DamagedBatch(_DAMAGED)
+        return options
 
     @staticmethod
     def of_batch(batch_id: int, text: str) -> "Options":
@@ -82,6 +85,16 @@ class Options:
             return _PLAIN
 
     @property
+    def _possible(self) -> bool:
+        """Whether an order could have these numbers; whoever orders is told of closer bounds."""
+        return (
+            self.canary >= 0
+            and 0 <= self.ramp_s <= _LONGEST_S
+            and 0 < self.halt_at <= 1
+            and 1 <= self.escrow_days <= _MOST_DAYS
+        )
+
+    @property
     def sha256(self) -> str:
         """The hash of the whole of the options."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()
@@ -89,6 +102,9 @@ class Options:
 
 _DAMAGED: Final = "its options are damaged: they are not as they were ordered; restore a backup, or order it again"
 _PLAIN: Final = Options()
+# Far beyond what can be ordered, and well within what times can be reckoned with.
+_LONGEST_S: Final = 10**9
+_MOST_DAYS: Final = 36_500
 
 
 def _is_text(value: object) -> bool:

@@ -151,9 +151,10 @@ def _tell_next_due(moment: "datetime", shown: list["Batch"], notices: "Notices |
 def _exit_code(shown: list["Batch"], waiting: int, failed: int) -> int:
     """Say by the exit code what is left or failed, batches and orders by SQL alike.
 
-    Whoever was skipped as ordered (protected, admins, the owner …) has not failed.
+    Whoever was skipped as ordered (protected, admins, the owner …) has not failed. Where rows were damaged, their
+    users are left to be ordered again.
     """
-    if waiting or any(batch.left for batch in shown):
+    if waiting or any(batch.left or batch.is_damaged for batch in shown):
         return 4
     if failed or not all(batch.clean for batch in shown):
         return 3

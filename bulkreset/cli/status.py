@@ -179,7 +179,7 @@ def _account(one: "AccountStatus") -> Row:
 def _batch(one: "BatchStatus", found: "Status") -> Row:
     from datetime import timedelta
 
-    from bulkreset.report.needs import need
+    from bulkreset.report.needs import harm, need
     from bulkreset.report.render import doubts
     from bulkreset.report.status import users_done
 
@@ -197,7 +197,7 @@ def _batch(one: "BatchStatus", found: "Status") -> Row:
             "" if one.eta_s is None else duration(one.eta_s),
             finish,
         ),
-        (*doubts(batch), *((f"→ {waits_for}",) if waits_for else ())),
+        (*doubts(batch), *(f"→ {said}" for said in (waits_for, harm(one)) if said)),
     )
 
 

@@ -7,6 +7,7 @@ met is `refused` with a line that says why. Where the account only cannot be ask
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
@@ -52,7 +53,7 @@ class OrdersBySql:
             if not self.allows((request.account or b"").decode("utf-8", "replace")):
                 continue
             if self._later.get(request.id, 0) <= monotonic() and await self._is_ours(request.id):
-                accepted += await self._take_up(request)
+                accepted += await self._take_up_alone(request)
         return accepted
 
     async def waiting(self) -> int:
@@ -81,6 +82,18 @@ class OrdersBySql:
                 .values(taken_until=now + _TAKEN_FOR)
             )
             return taken.rowcount == 1
+
+    async def _take_up_alone(self, request: Row[*tuple[Any, ...]]) -> bool:
+        """Take a request up; whatever goes wrong with it, the next ones are taken up all the same."""
+        try:
+            return await self._take_up(request)
+        except Exception as error:  # noqa: BLE001  (the top of a task)
+            self._later[request.id] = monotonic() + _AGAIN_AFTER_S
+            logger().error("request_failed", request=request.id, reason=str(error), kind=type(error).__name__)
+            with suppress(StoreError):
+                async with self._store.write() as conn:
+                    await _mark(conn, request.id, message=f"waiting: {error}", taken_until=None)
+            return False
 
     async def _take_up(self, request: Row[*tuple[Any, ...]]) -> bool:
         async def accept(conn: AsyncConnection, batch_id: int) -> None:

@@ -106,7 +106,7 @@ class Policy:
         """Read what `as_json` wrote, wishes or none. Raises DamagedBatch where it is anything else."""
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         values = {**_NO_WISHES, **found} if isinstance(found, dict) else {}
         if {name: type(value) for name, value in values.items()} != _TYPES or values["style"] not in _STYLES:

@@ -1,11 +1,12 @@
 """The providers there are, and how an account's settings become one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
 from bulkreset.config import SecretSource, ZendeskSettings, ZoomSettings
-from bulkreset.providers import zendesk_users, zoom_users
+from bulkreset.model import Action
+from bulkreset.providers import zendesk, zendesk_users, zoom, zoom_users
 from bulkreset.providers.base import Provider
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
@@ -54,3 +55,8 @@ def open_provider(
 def ref_fault(settings: ZoomSettings | ZendeskSettings) -> Callable[[str], str | None]:
     """Return what tells why a reference cannot name a user at this kind of provider; it needs no secrets."""
     return zoom_users.ref_fault if isinstance(settings, ZoomSettings) else zendesk_users.ref_fault
+
+
+def labels(settings: ZoomSettings | ZendeskSettings) -> Mapping[Action, str]:
+    """Return the limit that a call of each action is counted under at this kind of provider."""
+    return zoom.LABELS if isinstance(settings, ZoomSettings) else zendesk.LABELS

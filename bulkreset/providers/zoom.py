@@ -35,6 +35,8 @@ RESET_SCOPES: Final = ("user:write:admin", "user:update:password:admin")  # clas
 REVOKE_SCOPES: Final = ("user:write:admin", "user:delete:token:admin")
 POLICY_SCOPES: Final = ("account:read:admin", "account:read:settings:admin")
 
+LABELS: Final[Mapping[Action, str]] = {Action.SET_PASSWORD: "medium", Action.REVOKE_SESSIONS: "light"}
+
 
 class Zoom:
     """One Zoom account, reached as a server-to-server OAuth app."""
@@ -88,7 +90,7 @@ class Zoom:
 
     def label(self, action: Action) -> str:
         """Return `medium`, or `light` for ending sessions."""
-        return "light" if action is Action.REVOKE_SESSIONS else "medium"
+        return LABELS[action]
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zoom user id or e-mail address, or None."""

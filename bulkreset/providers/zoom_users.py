@@ -54,7 +54,7 @@ def ref_fault(ref: str) -> str | None:
         return "a Zoom user is named by an id or an e-mail address of at most 254 characters"
     if ref in (".", "..") or ref.casefold() == "me":
         return f"{ref!r} is no Zoom user id or e-mail address"  # `me` is the app's own user
-    if not ref.isprintable() or " " in ref:
+    if not ref.isprintable() or " " in ref or "\ufffd" in ref:  # the last stands for bytes that are no text
         return "a Zoom user id or e-mail address holds no spaces or control characters"
     if ref[0] in "'\u2019" and "@" not in ref:
         return f"a Zoom user id begins with no apostrophe; {EXPORT_AS_TEXT}"

@@ -9,6 +9,8 @@ from bulkreset.store.batches import Batch
 if TYPE_CHECKING:
     from bulkreset.report.status import AccountStatus, BatchStatus, RequestStatus, Status, WorkerStatus
 
+_NAMED: Final = 5
+
 SILENT_AFTER: Final = LEASE
 """A worker that has told nothing for so long was stopped or cut off."""
 
@@ -27,6 +29,19 @@ def need(one: "BatchStatus", found: "Status") -> str | None:
         case BatchState.OPEN:
             return _wait(one, found)
     return None
+
+
+def harm(one: "BatchStatus") -> str | None:
+    """Name the damaged tasks of a batch, and say what to do about them; None where there are none."""
+    if not one.batch.is_damaged:
+        return None
+    named = "; ".join(f"{each.user}: {each.message}" for each in one.damaged[:_NAMED])
+    more = one.batch.damaged - min(len(one.damaged), _NAMED)
+    rest = f"{named} and {more:,} more" if named and more else named or "their rows are gone"
+    return (
+        f"{one.batch.damaged:,} damaged ({rest}): look into it, then `bulkreset batch retry {one.batch.id}`, or "
+        f"`bulkreset batch close {one.batch.id}` and order them again"
+    )
 
 
 def next_steps(batch: Batch) -> list[str]:

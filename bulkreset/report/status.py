@@ -14,9 +14,10 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.report.needs import need
 from bulkreset.report.render import batch_core, moment
-from bulkreset.store import agreement, batches, control, due, workers
+from bulkreset.store import agreement, batches, control, damage, due, workers
 from bulkreset.store.agreement import Obstacle
 from bulkreset.store.batches import Batch
+from bulkreset.store.damage import DamagedTask
 from bulkreset.store.engine import Store
 from bulkreset.store.rows import as_written
 from bulkreset.store.tables import attempt, batch_request, quota, task
@@ -74,6 +75,7 @@ class BatchStatus:
     eta_s: float | None
     approvals: int = 0
     next_due_at: datetime | None = None  # where nothing is sent before, because of a clock
+    damaged: tuple[DamagedTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,11 @@ async def status(
     `configured` are the accounts as this host knows them: the units and shares of their limits. `also` are batches
     that are wanted even when they have finished.
     """
-    shown = await batches.find(store, ids=also, unfinished=True)
     async with store.read() as conn:
+        harmed = await damage.batches_with(conn)
+    shown = await batches.find(store, ids=[*also, *harmed], unfinished=True)
+    async with store.read() as conn:
+        damaged = await damage.tasks_of(conn, harmed)
         now = await store.now(conn)
         by_quota, by_worker = await _sent(conn, now)
         rows = await conn.execute(select(quota).order_by(quota.c.account, quota.c.label))
@@ -153,6 +158,7 @@ async def status(
                 eta(one, shown, accounts, now, next_due_at=waiting.get(one.id)),
                 approvals.get(one.id, 0),
                 waiting.get(one.id),
+                tuple(each for each in damaged if each.batch_id == one.id),
             )
             for one in shown
             if incident is None or one.incident == incident
@@ -238,6 +244,10 @@ def as_dict(found: Status) -> dict[str, Any]:
                 "approvals": one.approvals,
                 "approvals_needed": one.batch.approvals_needed,
                 "need": need(one, found),
+                "damaged": one.batch.damaged,
+                "damaged_tasks": [
+                    {"task": each.task_id, "user": each.user, "message": each.message} for each in one.damaged
+                ],
             }
             for one in found.batches
         ],
@@ -276,14 +286,16 @@ def _account(row: Any, sent: _Sent | None, now: datetime, settings: AccountSetti
     paused = row.paused_until is not None and row.paused_until > now
     per_s = round(sent.calls / seen_s, 2)
     limit = None
-    if row.interval:
-        window = SECOND if settings is None else settings.rate(row.label).window
-        limit = Rate(calls_in(window, row.interval), window)
+    interval = row.interval if isinstance(row.interval, float) and row.interval > 0 else None
+    if interval:
+        known = settings is not None and row.label in settings.labels
+        window = settings.rate(row.label).window if settings is not None and known else SECOND
+        limit = Rate(calls_in(window, interval), window)
     early = sent.calls - sent.lately
     return AccountStatus(
         account=row.account,
         label=row.label,
-        limit_per_s=round(1 / row.interval, 3) if row.interval else None,
+        limit_per_s=round(1 / interval, 3) if interval else None,
         last_minute_per_s=per_s,
         paused_until=row.paused_until if paused else None,
         pause_reason=row.pause_reason if paused else None,

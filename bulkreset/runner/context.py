@@ -27,3 +27,4 @@ class Context:
     concurrency: int
     wishes: Wishes
     allows: Callable[[str], bool] = lambda _: True  # whether this worker may work on an account now
+    suspect: Callable[[], None] = lambda: None  # called where a claim met a row that is not as it was written

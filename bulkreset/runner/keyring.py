@@ -4,7 +4,8 @@ import re
 import secrets
 from functools import lru_cache
 
-from bulkreset.errors import DamagedBatch, KeyMismatch
+from bulkreset.errors import DamagedBatch, InputError, KeyMismatch
+from bulkreset.passwords.escrow import recipients
 from bulkreset.passwords.generator import generate
 from bulkreset.passwords.policy import Policy
 from bulkreset.passwords.vault import BatchKey, MasterKey
@@ -34,8 +35,12 @@ class Keyring:
         try:
             self.key(of.wrapped_key)
             self._policy(of.policy)
+            if of.options.escrow_to:
+                recipients(of.options.escrow_to)
         except (KeyMismatch, DamagedBatch) as error:
             return str(error)
+        except InputError as error:
+            return f"its options are damaged: {error}"
         return None
 
     def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:

@@ -22,7 +22,7 @@ from bulkreset.limits.clock import ClockWatch
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
 from bulkreset.logs import logger
-from bulkreset.model import Claim, Outcome, Quota, Verdict
+from bulkreset.model import DAMAGED, Claim, Outcome, Quota, Verdict
 from bulkreset.providers.base import Call, Provider
 from bulkreset.providers.connections import Reserved
 from bulkreset.providers.no_answer import Garbled, NotSent, Unclear, Unreachable
@@ -302,12 +302,15 @@ class Lane:
             )
         except StoreError as error:
             logger().error("claim_failed", account=self.quota.account, reason=str(error))
+            self._context.suspect()
             return None
         except ProviderRefused as error:  # no password can be made to the batch's policy, as it was read last
             self._policy_doubted = True
             if monotonic() - self._policy_read_at < _POLICY_GOOD_FOR_S:
                 self._halt(str(error))
             return None
+        if claimed.damaged:
+            self._context.suspect()
         if claimed.offer.halted_reason != self.halted:
             self.halted = claimed.offer.halted_reason
             if self.halted:
@@ -475,7 +478,8 @@ class Lane:
         try:
             call = self._handling.call(claim)
         except ValueError as error:
-            self._close(claim, Verdict(Outcome.UNEXPECTED, message=str(error)), None, now, None)
+            self._close(claim, Verdict(Outcome.UNEXPECTED, code=DAMAGED, message=str(error)), None, now, None)
+            logger().error("task_damaged", account=self.quota.account, task=claim.task_id, reason=str(error))
             return None
         except BulkresetError as error:  # who is protected cannot be told
             self._close(claim, Verdict(Outcome.RELEASED, message=str(error)), None, now, None)

@@ -42,7 +42,7 @@ class Progress:
         async with self._store.read() as conn:
             rows = (await conn.execute(wanted.where(*chosen).order_by(batch.c.id))).all()
         for row in rows:
-            state, known = BatchState(row.state), self._states.get(row.id)
+            state, known = BatchState.stored(row.state), self._states.get(row.id)
             fields = {"batch": row.id, "account": row.account}
             if known is None:
                 logger().info("batch_taken", **fields, incident=row.incident)

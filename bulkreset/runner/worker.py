@@ -14,11 +14,12 @@ from bulkreset.errors import ConfigError, DatabaseReplaced, StoreError
 from bulkreset.logs import logger
 from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
-from bulkreset.providers import open_provider
+from bulkreset.providers import labels, open_provider
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.accord import Accord
 from bulkreset.runner.context import Context
 from bulkreset.runner.handling import Guard
+from bulkreset.runner.inspection import Inspection
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Lane
 from bulkreset.runner.progress import Progress
@@ -81,6 +82,7 @@ class Worker:
         self._recorder = Recorder(store, name)
         self._steering = Steering(store, self._recorder, lambda: self.lanes)
         self._keyring = Keyring(master)
+        self._inspection = Inspection(store, {name: labels(one) for name, one in settings.accounts.items()})
         self._accord = Accord(store, name, settings, guard, self._accounts, self._give_up)
         self._context = Context(
             store=store,
@@ -94,6 +96,7 @@ class Worker:
             concurrency=settings.runner.concurrency,
             wishes=settings.passwords.wishes,
             allows=self._accord.allows,
+            suspect=self._inspection.suspect,
         )
         self._lanes: dict[Quota, Lane] = {}
         self._loops: dict[Quota, asyncio.Task[None]] = {}
@@ -193,6 +196,7 @@ class Worker:
         """Do the chores and give every account with an open batch its lane."""
         try:
             self._store.prove_in_place()
+            await self._inspection.step()
             if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
                 await results.rescue(self._store)
             await self._run_errands()

@@ -106,7 +106,7 @@ async def renew(store: Store, name: str, settings: Mapping[str, str]) -> dict[st
             told = settings[one.account]
             lost = one.seen_at <= now - LEASE
             began_at = None if lost else one.began_at
-            me = Member(one.account, name, now if lost else one.arrived_at, now, began_at, json.loads(told))
+            me = Member(one.account, name, now if lost else one.arrived_at, now, began_at, _read(told))
             found = [] if store.exclusive else obstacles(me, members, now)
             if found:
                 waits[one.account] = found
@@ -127,7 +127,7 @@ async def at_work(conn: AsyncConnection, accounts: Collection[str] | None = None
         wanted = wanted.where(worker_account.c.account.in_(accounts))
     rows = await conn.execute(wanted.order_by(worker_account.c.account, worker_account.c.worker))
     return [
-        Member(account, name, arrived_at, seen_at, began_at, json.loads(told))
+        Member(account, name, arrived_at, seen_at, began_at, _read(told))
         for account, name, arrived_at, seen_at, began_at, told in rows
     ]
 
@@ -152,7 +152,9 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Diffe
 
     Limits are compared as they come out: two plans with one limit are no difference.
     """
-    found = []
+    found: list[Difference] = []
+    if not here or not there:
+        return [Difference("the row of its configuration", _whole(here), _whole(there))]
     if here["limits"] != there["limits"]:
         keys = [key for key in _OF_LIMITS if here.get(key) != there.get(key)]
         found += [Difference(key, _text(here.get(key)), _text(there.get(key))) for key in keys]
@@ -171,6 +173,22 @@ def waiting(members: Iterable[Member], now: datetime) -> list[Obstacle]:
 
 
 _COLUMNS: Final = ("account", "worker", "arrived_at", "seen_at", "began_at", "settings")
+
+
+_KEYS: Final = {"limits", "protected", *_RULES}
+
+
+def _read(told: Any) -> Mapping[str, Any]:
+    """Read what a worker told; nothing where that cannot be read, which differs from all that can."""
+    try:
+        found = json.loads(told)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and found.keys() >= _KEYS else {}
+
+
+def _whole(settings: Mapping[str, Any]) -> str:
+    return "whole" if settings else "damaged"
 
 
 def _text(value: Any) -> str:

@@ -28,14 +28,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.errors import DamagedBatch, InputError, StoreError, UsageError
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 from bulkreset.options import Options
-from bulkreset.store import audit, quotas, rosters, second, stops
+from bulkreset.store import audit, damage, quotas, rosters, second, stops
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
+from bulkreset.store.rows import readable
 from bulkreset.store.stops import Stop
 from bulkreset.store.tables import any_in_state, batch, is_maybe_changed, is_pending, open_elsewhere, task
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
+_STATES: Final = frozenset(map(str, TaskState))
 _OF_TASKS: Final = ("label", "revoke_label", "planned")
 
 
@@ -92,6 +94,7 @@ class Batch:
     # Of both, by state, those that did not succeed and of whom an earlier call may have done it all the same.
     maybe_changed: dict[str, int] = field(default_factory=dict)
     sessions_maybe_ended: dict[str, int] = field(default_factory=dict)
+    damaged: int = 0  # tasks that failed because their rows were damaged, and users whose rows are gone
 
     @property
     def left(self) -> int:
@@ -113,6 +116,11 @@ class Batch:
         """Whether nothing failed, and nobody is in doubt; whoever was skipped has a reason of its own."""
         failed = any(counts[TaskState.FAILED] for counts in (self.counts, self.sessions))
         return not failed and not self.in_doubt
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something of it was damaged, and nobody has ordered those users again or closed the batch."""
+        return self.damaged > 0 and self.closed_at is None
 
 
 async def create(conn: AsyncConnection, order: NewBatch, roster: Entries, *, now: datetime) -> int:
@@ -198,6 +206,8 @@ async def find(
         outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
         two = {row.id for row in rows if Options.or_plain(row.options).revoke_sessions}
         for row in [*await _counted(conn, counts.keys() - two), *await _counted(conn, two, by_action=True)]:
+            if row.state not in _STATES:  # a damaged one, which a worker will mark
+                continue
             if row.action == Action.REVOKE_SESSIONS:
                 sessions[row.batch_id][row.state] += row.n
                 continue
@@ -206,6 +216,7 @@ async def find(
                 by_outcome = outcomes[row.batch_id]
                 by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
         doubts = await _in_doubt(conn, counts.keys())
+        damaged = await damage.counted(conn, list(counts))
     return [
         _batch(
             row,
@@ -214,6 +225,7 @@ async def find(
             sessions=sessions[row.id],
             maybe_changed=doubts[Action.SET_PASSWORD][row.id],
             sessions_maybe_ended=doubts[Action.REVOKE_SESSIONS][row.id],
+            damaged=damaged.get(row.id, 0) + max(0, row.total - sum(counts[row.id].values())),
         )
         for row in rows
     ]
@@ -460,15 +472,16 @@ async def _counted(conn: AsyncConnection, ids: Collection[int], *, by_action: bo
     return (await conn.execute(wanted.where(task.c.batch_id.in_(ids)).group_by(*by))).all()
 
 
-async def _in_doubt(conn: AsyncConnection, ids: Collection[int]) -> dict[Action, dict[int, dict[str, int]]]:
+async def _in_doubt(conn: AsyncConnection, ids: Collection[int]) -> dict[str, dict[int, dict[str, int]]]:
     """Count the tasks that did not succeed, and of which an earlier call may have done what they ask for."""
-    doubts: dict[Action, dict[int, dict[str, int]]] = {action: {one: {} for one in ids} for action in Action}
+    doubts: dict[str, dict[int, dict[str, int]]] = {action: {one: {} for one in ids} for action in Action}
     wanted = select(task.c.batch_id, task.c.action, task.c.state, func.count().label("n"))
     by = (task.c.batch_id, task.c.action, task.c.state)
     for row in await conn.execute(
         wanted.where(task.c.batch_id.in_(ids), is_maybe_changed()).group_by(*by).order_by(*by)
     ):
-        doubts[Action(row.action)][row.batch_id][row.state] = row.n
+        if row.action in doubts:  # a damaged word is none of them
+            doubts[row.action][row.batch_id][row.state] = row.n
     return doubts
 
 
@@ -490,13 +503,14 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
 
 def _batch(row: Row[Any], **counted: Any) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
-    values = {name: getattr(row, name) for name in told}
-    values["state"] = BatchState(row.state)
+    values = {name: readable(getattr(row, name)) for name in told}
+    values["state"] = BatchState.stored(row.state)
+    text = readable(row.options)
     try:
-        options = Options.from_json(row.options)
+        options = Options.from_json(text)
         values |= {"options": options, "options_sha256": options.sha256}
     except DamagedBatch as error:
-        damaged = hashlib.sha256(row.options.encode()).hexdigest()
+        damaged = hashlib.sha256(text.encode()).hexdigest()
         values |= {"options": Options(), "options_sha256": damaged, "state_reason": str(error)}
     return Batch(**values, **counted)
 

@@ -75,6 +75,7 @@ class Claimed:
     spent: range = range(0)  # the slots that were taken, with a call or without
     held_back: bool = False  # a ramp left slots unused on purpose
     unusable: Mapping[int, str] = field(default_factory=dict)  # batches that must stop, and why
+    damaged: int = 0  # due tasks of which no claim can be made: see bulkreset.store.damage
 
 
 async def claim(
@@ -125,7 +126,9 @@ async def claim(
         spent = spent or opened.spent
         if spent or quotas.rewinds(found, row):
             await quotas.take(conn, which, row, now, spacing, spent, calls=len(claims))
-    return Claimed(claims, found, now, read_at, doubt, opened.batches, spent, held_back, opened.unusable)
+    return Claimed(
+        claims, found, now, read_at, doubt, opened.batches, spent, held_back, opened.unusable, opened.damaged
+    )
 
 
 async def next_lease_end(conn: AsyncConnection, accounts: Collection[str]) -> datetime | None:
@@ -143,6 +146,7 @@ class _Opened:
     claims: list[Claim]
     spent: range
     unusable: dict[int, str]
+    damaged: int = 0
 
 
 async def _open_attempts(
@@ -163,7 +167,9 @@ async def _open_attempts(
     if not usable:
         return _Opened(by_id, [], spent, unusable)
     picked = await pick(conn, which, list(by_id.values()), now, {of: len(own) for of, own in usable.items()})
-    pairs = _matched(picked, usable, slots)
+    sound = [due for due in picked if due.is_sound]
+    damaged = len(picked) - len(sound)
+    pairs = _matched(sound, usable, slots)
     claims: list[Claim] = []
     starts: list[dict[str, Any]] = []
     lease_us = lease // timedelta(microseconds=1)
@@ -199,7 +205,7 @@ async def _open_attempts(
             }
         )
     if not claims:
-        return _Opened(by_id, [], spent, unusable)
+        return _Opened(by_id, [], spent, unusable, damaged)
     parameters = {"claims": as_json(starts), "worker": worker, "now": now}
     started = await conn.execute(_START_TASKS, parameters)
     if started.rowcount != len(claims):
@@ -212,7 +218,7 @@ async def _open_attempts(
         await conn.execute(update(batch).where(batch.c.id == batch_id).values(started_at=now))
         await audit.append(conn, batch_id, at=now, actor="runner", kind="started", worker=worker)
     last = pairs[-1][0]
-    return _Opened(by_id, claims, spent or range(slots.start, last + slots.step, slots.step), unusable)
+    return _Opened(by_id, claims, spent or range(slots.start, last + slots.step, slots.step), unusable, damaged)
 
 
 def _password(sealer: Sealer, of: OpenBatch, due: Due) -> tuple[str | None, Secret | None, int]:

@@ -10,10 +10,10 @@ from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.errors import DamagedBatch
-from bulkreset.model import BatchState, Quota, TaskState
+from bulkreset.model import Action, BatchState, Quota, TaskState
 from bulkreset.options import Options
-from bulkreset.store.rows import rows_out
-from bulkreset.store.tables import any_in_state, any_task, batch, is_pending, quota, task
+from bulkreset.store.rows import readable, rows_out
+from bulkreset.store.tables import NO_TIME, any_in_state, any_task, batch, is_pending, quota, task
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8
@@ -34,7 +34,7 @@ class OpenBatch:
 
 
 class Due(NamedTuple):
-    """A due task, in the order of the columns that are read."""
+    """A due task, in the order of the columns that are read; a damaged row may bring anything: see `is_sound`."""
 
     id: int
     batch_id: int
@@ -49,6 +49,15 @@ class Due(NamedTuple):
     maybe_landed: int
     maybe_changed: int
     sealed: str | None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether each value is of its kind, so that a claim can be made of it."""
+        return self.action in _ACTIONS and all(isinstance(getattr(self, name), int) for name in _NUMBERS)
+
+
+_ACTIONS: Final = frozenset(map(str, Action))
+_NUMBERS: Final = ("attempt", "tries", "unclear", "renewals", "password_no", "maybe_landed", "maybe_changed")
 
 
 async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:
@@ -144,7 +153,7 @@ async def due_batches(conn: AsyncConnection, which: Quota, now: datetime) -> lis
     return [_open_batch(row, now) for row in found[turn:] + found[:turn]]
 
 
-_OF_BATCH: Final = ("id", "policy", "wrapped_key", "options", "wave", "wave_at", "started_at")
+_OF_BATCH: Final = ("id", "policy", "wrapped_key", "options", "wave", "wave_at", "started_at", "not_before")
 
 
 async def pick(
@@ -207,9 +216,12 @@ def _take_turns(rows: Sequence[list[Any]], most: Mapping[int, int]) -> list[list
 def _open_batch(row: Row[Any], now: datetime) -> OpenBatch:
     damage = None
     try:
-        options = Options.from_json(row.options)
+        options = Options.from_json(readable(row.options))
     except DamagedBatch as error:
         options, damage = Options(), str(error)
+    values = {name: getattr(row, name) for name in _OF_BATCH}
+    if NO_TIME in values.values() or any(isinstance(value, bytes) for value in values.values()):
+        damage = "its row is damaged; restore a backup, or order it again"
     return OpenBatch(
         id=row.id,
         policy=row.policy,

@@ -102,7 +102,7 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         now = await store.now(conn)
         gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
         if not all_running:
-            gone = gone.where(task.c.lease_until < now)
+            gone = gone.where(or_(task.c.lease_until < now, task.c.lease_until.is_(None)))  # none: it was damaged
         # In the order of the lease index. A row that another worker holds is being rescued or recorded just now.
         gone = gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE).with_for_update(skip_locked=True)
         rows = sorted(await rows_out(conn, gone))

@@ -61,6 +61,11 @@ def as_written(column: Column[Any]) -> Label[bytes]:
     return _AsBytes(column).label(column.key)
 
 
+def readable(value: Any) -> Any:
+    """Return a value of a row as it is, and bytes as text: SQLite keeps whatever it is given."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 async def rows_out(conn: AsyncConnection, query: Select[Any]) -> list[list[Any]]:
     """Run a query and return its rows as lists, in its order; times come as the driver gives them."""
     if conn.dialect.name == "postgresql":

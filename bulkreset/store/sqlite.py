@@ -43,6 +43,8 @@ def sqlite_engine(path: Path) -> AsyncEngine:
             raise
         # SQLAlchemy alone decides when a transaction begins; the driver must not open one of its own.
         dbapi_connection.isolation_level = None
+        # A bit that has flipped must not keep all other rows from being read.
+        dbapi_connection.driver_connection.text_factory = _readable
         cursor = dbapi_connection.cursor()
         # FULL: a commit is on the disk before a call may leave.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = FILE"):
@@ -58,6 +60,10 @@ def sqlite_engine(path: Path) -> AsyncEngine:
         conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def try_open(path: Path) -> None:

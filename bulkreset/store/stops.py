@@ -102,7 +102,7 @@ async def look(conn: AsyncConnection, batch_ids: Collection[int]) -> list[Standi
         )
     )
     return [
-        Standing(batch_id, account, BatchState(state), bool(halts), stop_no, stopped_at)
+        Standing(batch_id, account, BatchState.stored(state), bool(halts), stop_no, stopped_at)
         for batch_id, account, state, halts, stop_no, stopped_at in rows
     ]
 

@@ -1,7 +1,7 @@
 """The tables, alike on SQLite and PostgreSQL: times are UTC, states are text with a CHECK."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -55,9 +55,49 @@ class UtcDateTime(TypeDecorator[datetime]):
         return time_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
-        if value is None or isinstance(value, datetime):
-            return value
-        return time_of(value)
+        if value is None:
+            return None
+        if isinstance(value, datetime):
+            return value if value.tzinfo is not None else NO_TIME  # PostgreSQL's infinity
+        try:
+            return time_of(value)
+        except (TypeError, ValueError, OverflowError):
+            return NO_TIME
+
+
+class UtcDay(TypeDecorator[date]):
+    """A UTC day; one that cannot be read is none."""
+
+    impl = Date
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: D102
+        process = super().result_processor(dialect, coltype)
+
+        def read(value: Any) -> date | None:
+            try:
+                return process(value) if process else value
+            except (TypeError, ValueError):
+                return None
+
+        return read
+
+
+class Whole(TypeDecorator[int]):
+    """A whole number; at SQLite a column may hold anything, which is read as NO_NUMBER."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ARG002, D102
+        return value if value is None or isinstance(value, int) else NO_NUMBER
+
+
+NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""What a time is read as that is none: one damaged row must not keep all others from being read."""
+
+NO_NUMBER: Final = -1
+"""What a number is read as that is none; ours are 0 or more."""
 
 
 def time_text(value: datetime) -> str:
@@ -115,8 +155,8 @@ quota = Table(
     Column("paused_until", UtcDateTime),
     Column("pause_reason", Text),
     Column("halted_reason", Text),
-    Column("day", Date),  # UTC day that used_today counts
-    Column("used_today", Integer, nullable=False, server_default="0"),
+    Column("day", UtcDay),  # UTC day that used_today counts
+    Column("used_today", Whole, nullable=False, server_default="0"),
 )
 
 batch = Table(
@@ -135,17 +175,17 @@ batch = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("roster_sha256", Text, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("excluded", Integer, nullable=False),
-    Column("duplicates", Integer, nullable=False),
+    Column("total", Whole, nullable=False),
+    Column("excluded", Whole, nullable=False),
+    Column("duplicates", Whole, nullable=False),
     Column("policy", Text, nullable=False),  # JSON: what the provider asks of a password, as read at creation
     Column("options", Text, nullable=False, server_default="{}"),  # JSON: see bulkreset.options
-    Column("approvals_needed", Integer, nullable=False, server_default="0"),
-    Column("wave", Integer, nullable=False, server_default="1"),  # the wave of tasks that may be claimed
+    Column("approvals_needed", Whole, nullable=False, server_default="0"),
+    Column("wave", Whole, nullable=False, server_default="1"),  # the wave of tasks that may be claimed
     Column("wave_at", UtcDateTime),  # when work on that wave began or went on; NULL: at started_at
     Column("closed_at", UtcDateTime),  # when the roster was held against the account once more
     Column("wrapped_key", Text),  # the batch key under the master key; NULL once nothing is sealed any more
-    Column("stop_no", Integer, nullable=False, server_default="0"),  # how often somebody paused or cancelled it
+    Column("stop_no", Whole, nullable=False, server_default="0"),  # how often somebody paused or cancelled it
     Column("stopped_at", UtcDateTime),  # when somebody did so last
     _one_of("state", BatchState),
     Index("ix_batch_account_state", "account", "state"),
