@@ -125,9 +125,9 @@ async def test_tokens_of_a_client_are_renewed_in_the_middle(zendesk, installatio
 async def test_a_token_that_ends_before_the_batch_is_foretold(zendesk, installation):
     """The order and its dry run warn by the token's end; one that lives long enough is not spoken of."""
     users = addresses(USERS, "zendesk")
-    for ttl, warned in ((100, True), (86_400, False)):
-        zendesk(USERS, account={"requests_per_minute": 10}, oauth_token_ttl_s=ttl)
-        installation.zendesk("zendesk", login="oauth_token", requests_per_minute=10)
-        # What is told of the token is read by three calls of ten a minute; the rest of the order is dry.
+    for ttl, warned in ((20, True), (86_400, False)):
+        zendesk(USERS, account={"requests_per_minute": 60}, oauth_token_ttl_s=ttl)
+        installation.zendesk("zendesk", login="oauth_token", requests_per_minute=60)
+        # What is told of the token is read by three calls of sixty a minute; the rest of the order is dry.
         placed = await installation.order("zendesk", users, dry_run=True)
         assert any("before the batch does" in warning for warning in placed.warnings) is warned
