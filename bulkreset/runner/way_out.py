@@ -1,7 +1,7 @@
 """What a call needs to leave: a connection that is open, the belt, and room for what may arrive with it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Final
 
@@ -9,9 +9,12 @@ from bulkreset.limits.belt import belt
 from bulkreset.limits.flight import Flight
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import Rate
-from bulkreset.model import Claim
+from bulkreset.logs import logger
+from bulkreset.model import Claim, Outcome, Verdict
+from bulkreset.providers.base import Answer, Call
 from bulkreset.providers.connections import Connections, Reserved
 from bulkreset.providers.http import WriteTransport
+from bulkreset.providers.no_answer import Garbled, NotSent, Unclear, Unreachable
 
 # How often is looked whether answers have made room.
 _LOOK_AGAIN_S: Final = 0.002
@@ -21,8 +24,15 @@ class WayOut:
     """The way out of one lane. It has one user at a time, the lane's dispatcher."""
 
     def __init__(
-        self, transport: WriteTransport, url: str, rate: Rate, spacing: Spacing, connected: Callable[[], None]
+        self,
+        account: str,
+        transport: WriteTransport,
+        url: str,
+        rate: Rate,
+        spacing: Spacing,
+        connected: Callable[[], None],
     ) -> None:
+        self._account = account
         self._transport = transport
         self._url = url
         self._connected = connected
@@ -80,13 +90,27 @@ class WayOut:
         """Note that a call did not leave after all."""
         self._flight.unsent(_key(claim))
 
-    def answered(self, claim: Claim) -> None:
-        """Note a call's answer."""
+    async def exchange(
+        self, claim: Claim, call: Call, headers: Mapping[str, str], reserved: Reserved
+    ) -> Answer | Verdict:
+        """Send a call, once, and return its answer; or the verdict where there is none to be judged."""
+        try:
+            with reserved.use():
+                answer = await self._transport.send(call, headers)
+        except Unreachable as error:
+            self.unsent(claim)
+            outcome = Outcome.RELEASED if isinstance(error, NotSent) else Outcome.UNREACHABLE
+            return Verdict(outcome, message=str(error))
+        except Unclear as error:
+            self._flight.lost(_key(claim), monotonic())
+            return Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
+        except Exception as error:  # noqa: BLE001  (the top of a task)
+            # Ours to mend, and no reason to lose the call: it may have left.
+            logger().exception("call_broke_off", account=self._account)
+            self._flight.lost(_key(claim), monotonic())
+            return Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         self._flight.answered(_key(claim), monotonic())
-
-    def lost(self, claim: Claim) -> None:
-        """Note that no answer will come to a call that has left."""
-        self._flight.lost(_key(claim), monotonic())
+        return answer
 
     async def close(self) -> None:
         """Give the connections back."""

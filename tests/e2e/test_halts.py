@@ -43,12 +43,12 @@ def after_the_first_403(monkeypatch):
 async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_the_first_403, on):
     """Whichever label it comes under, nothing leaves after it at either; resume finishes both."""
     tenant = zoom(
-        40,
-        account={"requests_per_second": 60, "plan": "business"},
-        latency_ms=50,
+        80,
+        account={"requests_per_second": 30, "plan": "business"},
+        latency_ms=300,
         faults=[{"kind": "403", "times": 1, "on": on, "users": [addresses(20)[1]]}],
     )
-    placed = await installation.order("zoom", addresses(40), options=SESSIONS)
+    placed = await installation.order("zoom", addresses(80), options=SESSIONS)
     await installation.run()
     assert after_the_first_403["refused"] == 1
     assert after_the_first_403["in_flight"] > 0
@@ -56,7 +56,7 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     refused = next(call.seq for call in tenant.log.calls if call.status == 403)
     later = [call for call in writes(tenant) if call.seq > refused]
     assert len(later) <= after_the_first_403["in_flight"]
-    assert len(writes(tenant)) < 60
+    assert len(writes(tenant)) < 160, "nothing was left to be stopped"
     reasons = installation.query("SELECT label, halted_reason FROM quota ORDER BY label")
     assert [label for label, _ in reasons] == ["light", "medium"]
     assert all("the provider refuses these credentials: HTTP 403" in reason for _, reason in reasons)
@@ -69,7 +69,7 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
-    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 40}, 40)
+    assert (batch.state, batch.outcomes, batch.sessions["succeeded"]) == ("done", {"ok": 80}, 80)
     assert {(user.applied, user.sessions) for user in tenant.users} == {(1, 0)}
 
 

@@ -54,7 +54,7 @@ async def transport():
 
 
 def way(transport, connected=lambda: None):
-    return WayOut(transport, "http://127.0.0.1:1", RATE, Spacing.of(RATE), connected)
+    return WayOut("zoom", transport, "http://127.0.0.1:1", RATE, Spacing.of(RATE), connected)
 
 
 def claim(number):
