@@ -234,7 +234,7 @@ async def test_a_claim_that_a_pause_overtakes_is_not_sent(sandbox, installation,
     async def overtaken(*arguments, **options):
         claimed = await claim(*arguments, **options)
         if workers:
-            workers.pop().lanes[0]._drop(why="a pause")
+            workers.pop().lanes[0].drop(why="a pause")
         return claimed
 
     async def note(worker):
