@@ -9,12 +9,32 @@ import os
 import pwd
 import shlex
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from bulkreset.errors import ConfigError
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def read_checked(path: Path, limit: int, check: Callable[[os.stat_result], None]) -> bytes:
+    """Return what a file holds, and one byte more than the limit where it is larger; `check` may refuse it first.
+
+    It is the opened file that is checked, so it cannot be exchanged after the look, and nothing but a file that
+    was not refused is waited for. Raises OSError, and ValueError for a name that no file can have.
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        check(os.fstat(descriptor))
+        os.set_blocking(descriptor, True)
+        content = b""
+        while len(content) <= limit and (block := os.read(descriptor, limit + 1 - len(content))):
+            content += block
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def refuse_foreign(path: Path, status: os.stat_result) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from bulkreset.config.faults import faults_of, line_of
 from bulkreset.config.settings import Settings
 from bulkreset.errors import ConfigError
-from bulkreset.ownership import refuse_foreign, refuse_open_folder
+from bulkreset.ownership import read_checked, refuse_foreign, refuse_open_folder
 
 SIZE_LIMIT: Final = 4 * 1024 * 1024
 """Bytes; a list of 100,000 protected people is shorter."""
@@ -40,25 +40,13 @@ def load(path: Path) -> Settings:
 
 def _text(path: Path) -> str:
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        content = read_checked(path, SIZE_LIMIT, lambda status: _refuse_unsafe(path, status))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; make one with `bulkreset init`, or name one with --config or BULKRESET_CONFIG"
         ) from None
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode):
-            refuse_foreign(path, status)
-            refuse_open_folder(path)
-        else:
-            os.set_blocking(descriptor, True)  # as `--config <(…)` gives one
-        try:
-            content = file.read(SIZE_LIMIT + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from None
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > SIZE_LIMIT:
         raise ConfigError(f"{path}: is larger than {SIZE_LIMIT // 1024**2} MiB, which no configuration is")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -70,8 +58,10 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: line {number} is not UTF-8 text; save it as UTF-8") from None
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> ConfigError:
-    return ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):  # nobody else writes into the pipe of `--config <(…)`
+        refuse_foreign(path, status)
+        refuse_open_folder(path)
 
 
 def _tables(path: Path, text: str) -> dict[str, Any]:

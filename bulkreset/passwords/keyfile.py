@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bulkreset.errors import ConfigError
-from bulkreset.ownership import refuse_foreign, refuse_open_folder
+from bulkreset.ownership import read_checked, refuse_foreign, refuse_open_folder
 from bulkreset.passwords.vault import MasterKey, new_master_key_text
 from bulkreset.secret import Secret
 
@@ -52,24 +52,16 @@ def read_secret_file(path: Path) -> Secret:
     """Return the text of a secret file without its last newline.
 
     Raises ConfigError where it is missing, not a regular file, open to group or others, empty, larger than
-    64 KiB or not text. It is the opened file that is looked at, so it cannot be exchanged after the look.
+    64 KiB or not text.
     """
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        content = read_checked(path, SIZE_LIMIT, lambda status: _refuse_unsafe(path, status))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such secret file; make it, or correct its path in the configuration"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: the secret file cannot be opened: {_reason(error)}") from None
-    try:
-        _refuse_unsafe(path, os.fstat(descriptor))
-        content = _read(descriptor)
-    except OSError as error:
         raise ConfigError(f"{path}: the secret file cannot be read: {_reason(error)}") from None
-    finally:
-        os.close(descriptor)
     if len(content) > SIZE_LIMIT:
         raise ConfigError(
             f"{path}: is larger than {SIZE_LIMIT // 1024} KiB, which no secret is; name another file"
@@ -90,14 +82,6 @@ def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
         )
     refuse_foreign(path, status)
     refuse_open_folder(path)
-
-
-def _read(descriptor: int) -> bytes:
-    """Read one byte more than is allowed, so that a file that grew since the look is seen too."""
-    content = b""
-    while len(content) <= SIZE_LIMIT and (block := os.read(descriptor, SIZE_LIMIT + 1 - len(content))):
-        content += block
-    return content
 
 
 def _text(path: Path, content: bytes) -> str:

@@ -142,7 +142,7 @@ def test_a_missing_file_is_told(path):
 
 def test_a_path_below_a_file_is_told(path):
     """Other reasons of the system are passed on."""
-    assert "cannot be opened: Not a directory" in refusal(put(path, b"hunter2") / "deeper")
+    assert "cannot be read: Not a directory" in refusal(put(path, b"hunter2") / "deeper")
 
 
 def test_a_folder_is_refused(tmp_path):
