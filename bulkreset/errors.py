@@ -8,6 +8,8 @@
     │   ├── SchemaBehind      … run `bulkreset db upgrade`
     │   ├── DamagedBatch      … what is stored of one batch cannot be read: stop that batch alone
     │   ├── DatabaseReplaced  … another file is in its place: stop
+    │   ├── DatabaseLocked    … another process writes to the file for long: wait, or find out who
+    │   ├── WorkerStandsStill … a stopped worker keeps a batch from being stopped, exit 4
     │   └── RunnerActive      … another runner holds this file, exit 75
     ├── KeyMismatch           sealed passwords need another master key, exit 2
     └── ProviderError         the provider did not serve us outside of a task
@@ -55,6 +57,16 @@ class DamagedBatch(StoreError):  # noqa: N818
 
 class DatabaseReplaced(StoreError):  # noqa: N818
     """Another file is where the database file was; what is open leads to the one before."""
+
+
+class DatabaseLocked(StoreError):  # noqa: N818
+    """Another process has been writing to the database file for as long as was waited."""
+
+
+class WorkerStandsStill(StoreError):  # noqa: N818
+    """A worker that was stopped in the middle of a write holds the database file."""
+
+    exit_code = 4
 
 
 class RunnerActive(StoreError):  # noqa: N818

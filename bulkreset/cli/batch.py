@@ -274,10 +274,12 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
     act = {"pause": batches.pause, "cancel": batches.cancel}[verb]
 
     async def work(store: "Store") -> tuple["Seen", "Outcome", "datetime"]:
-        outcome, now = await stopping.settled(store, await act(store, batch_id, person(context.obj.settings())))
+        who = person(context.obj.settings())
+        stop = await stopping.begun(store, batch_id, lambda: act(store, batch_id, who))
+        outcome, now = await stopping.settled(store, stop)
         return await _look(store, batch_id), outcome, now
 
-    seen, outcome, now = _with_store(context, work)
+    seen, outcome, now = _with_store(context, work, busy_s=stopping.LOOK_AFTER_S)
     batch = seen.batch
     if as_json:
         shown = {**batch_full(batch), "stop": stopping.as_dict(outcome)}
@@ -290,12 +292,12 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
         raise typer.Exit(4)
 
 
-def _with_store(context: typer.Context, work: Any) -> Any:
+def _with_store(context: typer.Context, work: Any, *, busy_s: float | None = None) -> Any:
     invocation: Invocation = context.obj
     settings = invocation.settings()
 
     async def inside() -> Any:
-        async with opened(settings) as store:
+        async with opened(settings, busy_s=busy_s) as store:
             return await work(store)
 
     return start(inside())

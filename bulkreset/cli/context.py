@@ -48,11 +48,11 @@ def start(work: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def opened(settings: "Settings") -> AsyncIterator["Store"]:
-    """Open the configured database; its tables must fit."""
+async def opened(settings: "Settings", *, busy_s: float | None = None) -> AsyncIterator["Store"]:
+    """Open the configured database; its tables must fit. Another writer is waited for `busy_s` seconds."""
     from bulkreset.store.engine import open_store
 
-    store = await open_store(settings.database, settings.base)
+    store = await open_store(settings.database, settings.base, busy_s=busy_s)
     try:
         yield store
     finally:

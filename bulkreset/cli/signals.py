@@ -6,8 +6,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bulkreset.logs import logger
-
 if TYPE_CHECKING:
     from bulkreset.config import Settings
     from bulkreset.runner.worker import Worker
@@ -29,8 +27,7 @@ def obey_signals(worker: "Worker", settings: "Settings") -> None:
         if number == signal.SIGHUP:
             _leave_terminal()
         if not worker.stopping:
-            worker.stop()
-            logger().info("run_stopping", signal=number.name, message=describe(worker, settings))
+            worker.stop(signal=number.name, message=describe(worker, settings))
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

@@ -1,14 +1,42 @@
 """What a stop came to, for people and for scripts: of a batch, by `batch pause` and `batch cancel`."""
 
-from typing import TYPE_CHECKING, Any
+import socket
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from bulkreset.store.engine import Store
     from bulkreset.store.stops import Outcome, Stop
+
+
+LOOK_AFTER_S: Final = 5.0
+"""How long another writer of the file is waited for before it is looked who that is."""
+
+_PATIENCE_S: Final = 60.0  # longer than the roster of a million users takes to be written
+
+
+async def begun(store: "Store", batch_id: int, act: "Callable[[], Awaitable[Stop]]") -> "Stop":
+    """Stop a batch, as soon as the database can be written.
+
+    Raises WorkerStandsStill where that will not be, because a worker was stopped while it was writing itself.
+    """
+    from bulkreset.errors import DatabaseLocked, WorkerStandsStill
+
+    until = monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return await act()
+        except DatabaseLocked:
+            if (name := await _standing_still(store)) is not None:
+                raise WorkerStandsStill(await _told(store, batch_id, name)) from None
+            if monotonic() >= until:
+                raise
 
 
 async def settled(store: "Store", stop: "Stop") -> tuple["Outcome", "datetime"]:
@@ -72,3 +100,40 @@ def _calls(n: int) -> str:
 
 def _seen(at: "datetime | None", now: "datetime") -> str:
     return "never seen" if at is None else f"seen {duration(max(0.0, (now - at).total_seconds()))} ago"
+
+
+async def _standing_still(store: "Store") -> str | None:
+    """Return a worker on this host that is there and stopped, as SIGSTOP leaves one; None where there is none."""
+    from datetime import timedelta
+
+    from bulkreset.store import workers
+
+    async with store.read() as conn:
+        seen = await workers.seen(conn, since=await store.now(conn) - timedelta(days=1))
+    for one in seen:
+        host, _, number = one.name.rpartition(":")
+        if one.ended_at is None and host == socket.gethostname() and _is_stopped(number):
+            return one.name
+    return None
+
+
+def _is_stopped(number: str) -> bool:
+    try:
+        told = Path("/proc", number, "stat").read_text()  # proc(5): the state follows the name in brackets
+    except OSError:
+        return False
+    return told.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+async def _told(store: "Store", batch_id: int, name: str) -> str:
+    """Say what a worker that stands still keeps from being done, and until when calls may leave it."""
+    from bulkreset.store import stops
+
+    async with store.read() as conn:
+        held = await stops.last_slot(conn, batch_id)
+    expiry = "" if held is None else f"; its slots of batch {batch_id} expire by {held:%H:%M:%S} UTC"
+    return (
+        f"batch {batch_id} is not stopped yet: worker {name} stands still (SIGSTOP) in the middle of a write and "
+        f"holds the database. No call leaves it while it does{expiry}. End it (`kill -KILL "
+        f"{name.rpartition(':')[2]}`) or let it go on, then give this command again"
+    )

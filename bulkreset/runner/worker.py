@@ -115,10 +115,14 @@ class Worker:
         self._progress = Progress(store, accounts)
         self._start_told = False
 
-    def stop(self) -> None:
-        """Claim nothing more, release what was not sent, wait for what was, record, and end."""
+    def stop(self, **why: str) -> None:
+        """Claim nothing more, release what was not sent, wait for what was, record, and end.
+
+        `why` is for the log.
+        """
         if not self.stopping:
-            logger().info("run_stopping", in_flight=sum(lane.under_way for lane in self._lanes.values()))
+            in_flight = sum(lane.under_way for lane in self._lanes.values())
+            logger().info("run_stopping", in_flight=in_flight, **why)
         self._stop_lanes()
 
     def _stop_lanes(self) -> None:

@@ -134,18 +134,24 @@ class Store:
 
 
 async def open_store(
-    settings: DatabaseSettings, base: Path, *, clock: Clock | None = None, check_schema: bool = True
+    settings: DatabaseSettings,
+    base: Path,
+    *,
+    clock: Clock | None = None,
+    check_schema: bool = True,
+    busy_s: float | None = None,
 ) -> Store:
     """Open the database and make sure that its tables fit this program.
 
-    `clock` stands in for the database's own, in tests. Raises ConfigError for a URL that cannot be used,
-    SchemaBehind where `db upgrade` must run first, and StoreError where the database cannot be reached.
+    `busy_s` is how long another writer of a SQLite file is waited for; `clock` stands in for the database's own
+    in tests. Raises ConfigError for a URL that cannot be used, SchemaBehind where `db upgrade` must run first, and
+    StoreError where the database cannot be reached.
     """
     place = place_of(settings, base)
     if isinstance(place, SqlitePlace) and check_schema:
         with explained(place):
             sqlite.try_open(place.path)
-    store = Store(engine_of(place), place, clock=clock)
+    store = Store(engine_of(place, busy_s=busy_s), place, clock=clock)
     if check_schema:
         try:
             await _check_schema(store)
@@ -155,10 +161,10 @@ async def open_store(
     return store
 
 
-def engine_of(place: Place) -> AsyncEngine:
+def engine_of(place: Place, *, busy_s: float | None = None) -> AsyncEngine:
     """Make the engine for a place. Raises StoreError."""
     if isinstance(place, SqlitePlace):
-        return sqlite.sqlite_engine(place.path)
+        return sqlite.sqlite_engine(place.path, busy_s=busy_s)
     return postgres.postgres_engine(place)
 
 
@@ -185,9 +191,9 @@ def explained(place: Place) -> Iterator[None]:
                 raise
             raise StoreError(postgres.explain(error, place)) from None
         if isinstance(error, DBAPIError):
-            raise StoreError(sqlite.explain(str(error.orig), place.path)) from None
+            raise sqlite.fault(str(error.orig), place.path) from None
         if isinstance(error, sqlite3.Error):  # raised while a connection is being made
-            raise StoreError(sqlite.explain(str(error), place.path)) from None
+            raise sqlite.fault(str(error), place.path) from None
         raise
 
 

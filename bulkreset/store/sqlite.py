@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bulkreset.errors import DatabaseReplaced, SchemaBehind, StoreError
+from bulkreset.errors import DatabaseLocked, DatabaseReplaced, SchemaBehind, StoreError
 from bulkreset.ownership import refuse_foreign
 from bulkreset.store.filelock import inode_of, prove_same
 
@@ -19,15 +19,18 @@ _OLDEST: Final = (3, 38, 0)
 _BUSY_TIMEOUT_S: Final = 60
 
 
-def sqlite_engine(path: Path) -> AsyncEngine:
-    """Return an engine for the file. Raises StoreError where this Python's SQLite is too old."""
+def sqlite_engine(path: Path, *, busy_s: float | None = None) -> AsyncEngine:
+    """Return an engine for the file, which waits so long for another writer.
+
+    Raises StoreError where this Python's SQLite is too old.
+    """
     if sqlite3.sqlite_version_info < _OLDEST:
         raise StoreError(
             f"this Python brings SQLite {sqlite3.sqlite_version}, and 3.38 or newer is needed; use a newer Python"
         )
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        connect_args={"timeout": _BUSY_TIMEOUT_S if busy_s is None else busy_s},
         # A statement's parameters may be sealed passwords or people's addresses: never in an error or a log.
         hide_parameters=True,
     )
@@ -85,11 +88,15 @@ def make_private(path: Path) -> None:
         raise StoreError(f"cannot make the database {path}: {error.strerror}; check the folder") from None
 
 
+def fault(said: str, path: Path) -> StoreError:
+    """Return the error that stands for the driver's words."""
+    kind = DatabaseLocked if "database is locked" in said.lower() else StoreError
+    return kind(explain(said, path))
+
+
 def explain(said: str, path: Path) -> str:
     """Say in one line what the driver's words mean and what to do."""
     where = f"the database {path}"
-    if "disk i/o" in said.lower() and _is_full(path):  # how SQLite tells it where it must only read
-        said = "disk is full"
     if "disk i/o" in said.lower() and _is_full(path):  # how SQLite tells it where it must only read
         said = "disk is full"
     for sign, text in _ADVICE.items():

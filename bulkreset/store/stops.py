@@ -145,6 +145,17 @@ async def holders(conn: AsyncConnection, stop: Stop) -> list[Holder]:
     return [Holder(name, claims, slot_at + _GRACE, seen_at) for name, claims, slot_at, seen_at in rows]
 
 
+async def last_slot(conn: AsyncConnection, batch_id: int) -> datetime | None:
+    """Return when the last slot that is claimed for a batch has surely expired; None where nothing is claimed."""
+    latest = (
+        select(func.max(attempt.c.slot_at))
+        .join(task, and_(task.c.id == attempt.c.task_id, task.c.attempt == attempt.c.n))
+        .where(task.c.batch_id == batch_id, is_running())
+    )
+    slot_at: datetime | None = (await conn.execute(latest)).scalar_one()
+    return None if slot_at is None else slot_at + _GRACE
+
+
 async def settled(
     store: Store,
     stop: Stop,
