@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from bulkreset.address import folded
 from bulkreset.errors import InputError
 from bulkreset.intake.user_line import UserLine, read_email
 
@@ -39,7 +40,7 @@ _QUOTED: Final = r'"[^"]*+"|<[^<>]*+>'
 # People's names have commas where entries are divided by semicolons.
 _BY_SEMICOLON: Final = re.compile(rf'(?:{_QUOTED}|[^;"<])++')
 _BY_COMMA: Final = re.compile(rf'(?:{_QUOTED}|[^,"<])++')
-_NAMED: Final = re.compile(r'(?:"[^"]*"|[^"<>@]*)\s*<\s*([^<>\s]+@[^<>\s]+)\s*>').fullmatch
+_NAMED: Final = re.compile(r'("[^"]*"|[^"<>]*)\s*<\s*([^<>\s]+@[^<>\s]+)\s*>').fullmatch
 _BARE: Final = re.compile(r"[^\s<>\",;]+@[^\s<>\",;]+").fullmatch
 
 
@@ -50,5 +51,7 @@ def _entries(line: str) -> list[str]:
 
 def _address(entry: str) -> str | None:
     if found := _NAMED(entry):
-        return found[1]
+        name, address = found[1].strip(" \"'"), found[2]
+        # Who has no name is shown by the address once more; by another one, nobody can tell which is meant.
+        return address if "@" not in name or folded(name) == folded(address) else None
     return entry if _BARE(entry) else None

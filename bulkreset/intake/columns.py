@@ -2,8 +2,8 @@
 
 `email`, `user_id` and `priority` are bulkreset's own. Other headers are those that these exports have: Google's
 console (`Email Address [Required]`) and GAM (`primaryEmail`), Okta (`login`, `profile.email`), Entra and Active
-Directory (`userPrincipalName`, `mail`), Zoom and Zendesk (`Email`), and bulkreset's own reports (`user_ref`). An
-`id` is never read: it is the id of whoever made the export.
+Directory (`userPrincipalName`, `mail`), Exchange (`PrimarySmtpAddress`), Zoom and Zendesk (`Email`), and reports
+of bulkreset itself (`user_ref`). An `id` is never read: it is the id of whoever made the export.
 """
 
 import re
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from bulkreset.address import folded
+from bulkreset.address import folded, unseen
 from bulkreset.errors import InputError
 from bulkreset.intake.naming import Naming
 from bulkreset.intake.user_line import UserLine, read_email, read_id, read_name
@@ -105,7 +105,8 @@ def unknown(header: Sequence[str], following: Sequence[Sequence[str]], place: st
         if shape and all(number < len(row) and "@" in row[number] for row in shape)
     )
     addresses = [shown(header[number], number + 1) for number in found]
-    columns = ", ".join(titles[:_SHOWN]) + (f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else "")
+    columns = ", ".join(titles[:_SHOWN]) or "no titles"
+    columns += f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
     advice = f"call {addresses[0]} email" if len(addresses) == 1 else "call the column with the addresses email"
     return InputError(
         f"{place}: the header names neither email nor user_id; it has {columns}: {advice}, or the one with the "
@@ -116,6 +117,8 @@ def unknown(header: Sequence[str], following: Sequence[Sequence[str]], place: st
 def shown(title: str, number: int) -> str:
     """Return a title as errors may show it: only what is surely no password that somebody pasted."""
     title = " ".join(title.split())
+    if (letter := unseen(title)) is not None:
+        return f"column {number} with {letter}"
     return repr(title) if _TITLE(title) else f"column {number}"
 
 
@@ -137,6 +140,7 @@ ADDRESSES: Final = frozenset(
     }
     | {"email addresses", "email-addresses", "email address [required]", "user email", "user_email", "useremail"}
     | {"primaryemail", "primary email", "primary_email", "primary email address", "work email"}
+    | {"primarysmtpaddress", "primary smtp address"}
     | {"userprincipalname", "user principal name", "upn", "profile.email", "profile.login"}
 )
 LOGINS: Final = frozenset({"login", "user login", "username", "user name", "user_name"})
@@ -183,10 +187,10 @@ def _reported(of: Layout, row: Sequence[str], place: str, naming: Naming) -> tup
     reference, display = cell(of.user_ref), cell(of.user)
     if not reference:
         return None, None
-    email, user_id = read_name(reference, place, naming)
+    email, user_id = read_name(reference, place, naming, reported=True)
     if email is None and "@" in display:
         try:
-            email = read_email(display, place)
+            email = read_email(display, place, reported=True)
         except InputError:  # shown as the provider has it, which need be no address; the id is what counts
             email = None
     return email, user_id

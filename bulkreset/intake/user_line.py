@@ -31,15 +31,27 @@ def user_line(text: str, number: int, name: str, naming: Naming | None = None) -
     return UserLine(number, *read_name(text, f"{name}:{number}", naming))
 
 
-def read_name(text: str, place: str, naming: Naming | None) -> tuple[str | None, str | None]:
+def read_name(
+    text: str, place: str, naming: Naming | None, *, reported: bool = False
+) -> tuple[str | None, str | None]:
     """Return the address, which has an '@', or the id that this is. Raises InputError with the place."""
     name = text.strip()
-    return (read_email(name, place), None) if "@" in name else (None, read_id(name, place, naming))
+    if "@" in name:
+        return read_email(name, place, reported=reported), None
+    return None, read_id(name, place, naming)
 
 
-def read_email(text: str, place: str) -> str:
-    """Return an address, its letters composed. Raises InputError with the place and the reason."""
+def read_email(text: str, place: str, *, reported: bool = False) -> str:
+    """Return an address, its letters composed. Raises InputError with the place and the reason.
+
+    An apostrophe before it is a spreadsheet's mark, except where bulkreset itself has `reported` the address.
+    """
     if _EMAIL(text):
+        if text[0] == "'" and not reported:
+            raise InputError(
+                f"{place}: the address begins with an apostrophe, as a spreadsheet marks text; remove that, or "
+                "name the user by id if it is really there"
+            )
         return text
     if (letter := unseen(text)) is not None:
         raise InputError(f"{place}: is not an e-mail address: it holds {letter}; remove that character")
@@ -56,6 +68,10 @@ def read_email(text: str, place: str) -> str:
 
 def read_id(text: str, place: str, naming: Naming | None) -> str:
     """Return a user id that the provider could have given. Raises InputError with the place and the reason."""
+    if text.casefold() in _NOTHING:
+        raise InputError(
+            f"{place}: a word for an empty field stands where a user should; name the user or remove it"
+        )
     fault = None if naming is None else naming.id_fault(text)
     if fault is None and _USER_ID(text):
         return text
@@ -71,6 +87,8 @@ def read_id(text: str, place: str, naming: Naming | None) -> str:
     )
 
 
+# What databases and programs write where there is no value.
+_NOTHING: Final = frozenset({"null", "none", "nil", "nan", "undefined", "true", "false", "n/a", "#n/a", "-"})
 # Possessive throughout: a hostile line must not take longer than a friendly one.
 _WITHIN_LIMIT: Final = rf"(?!.{{{EMAIL_LIMIT + 1}}})"
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"

@@ -52,9 +52,10 @@ _LOOK_AHEAD: Final = 1_000
 _SAMPLE: Final = 20
 _DELIMITERS: Final = (",", ";", "\t")
 # What spreadsheets and PowerShell put above the header.
-_SEPARATOR: Final = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+_SEPARATOR: Final = re.compile(r'"?sep=(?:([,;|\t])"?[,;|\t ]*)?', re.IGNORECASE)
 _TYPE_LINE: Final = re.compile(r'"?#TYPE\b', re.IGNORECASE)
 _WORDS: Final = re.compile(r"[^\W\d_](?:[^\W\d]|[ .()\[\]/-])*+").fullmatch
+_QUOTED: Final = re.compile(r'"([^"]*+)"').fullmatch
 _PLAIN_ID: Final = re.compile(r"[0-9]+|[A-Za-z0-9_+/-]{22}(?:==)?").fullmatch
 
 csv.field_size_limit(LINE_LIMIT)
@@ -63,7 +64,7 @@ csv.field_size_limit(LINE_LIMIT)
 def _from_lines(text: SourceText, naming: Naming) -> Iterator[UserLine]:
     name = text.name
     lines = ((number, line) for number, line in text.lines() if line.strip())
-    first, separator = _first(lines)
+    first, separator = _first(lines, name)
     if first is None:
         raise InputError(f"{name}: is empty; put one user a line, or a CSV with the column email or user_id")
     number, line = first
@@ -83,18 +84,27 @@ def _from_lines(text: SourceText, naming: Naming) -> Iterator[UserLine]:
     if is_title(line):
         raise unknown([line], [[below] for _, below in following[:_SAMPLE]], place)
     if _is_header(line, [below for _, below in following]):
+        told = "is of another kind than all below it, as a header is" if following else "reads like a header"
         raise InputError(
-            f"{place}: the first line ({shown(line, 1)}) is of another kind than all below it, as a header is; "
-            "call it email or user_id, or put it further down if it is a user"
+            f"{place}: the first line ({shown(_unquoted(line), 1)}) {told}; call it email or user_id, or put it "
+            "further down if it is a user"
         )
     return _listed(chain([first], following, lines), name, naming)
 
 
-def _first(lines: _Lines) -> tuple[tuple[int, str] | None, str | None]:
-    """Return the first line that is a header or a user, and the delimiter that a line above it names."""
+def _first(lines: _Lines, name: str) -> tuple[tuple[int, str] | None, str | None]:
+    """Return the first line that is a header or a user, and the delimiter that a line above it names.
+
+    Raises InputError where that is none of those that are read.
+    """
     separator: str | None = None
     for number, line in lines:
-        if found := _SEPARATOR.fullmatch(line.strip()):
+        if "@" not in line and (found := _SEPARATOR.match(line)):
+            if found[1] is None or found.end() < len(line):
+                raise InputError(
+                    f"{name}:{number}: names a separator that is none of comma, semicolon, tab and |; export the "
+                    "file again with one of those"
+                )
             separator = found[1]
         elif not _TYPE_LINE.match(line):
             return (number, line), separator
@@ -115,22 +125,28 @@ def _headless(line: str, divided: bool, lines: _Lines, name: str, naming: Naming
 
 
 def _is_header(line: str, following: Sequence[str]) -> bool:
-    """Tell a title that nobody knows from a user: all below it have another form."""
-    if not following or _is_plain_id(line):
+    """Tell a title that nobody knows from a user: all below it have another form, or there is nothing below it."""
+    title = _unquoted(line).strip()
+    if _PLAIN_ID(title) and (_has_digit(title) or any(_PLAIN_ID(below.strip()) for below in following)):
         return False
-    if all("@" in below for below in following):
+    if following and all("@" in below for below in following):
         return True
-    return _WORDS(line.strip()) is not None and all("@" in below or _is_plain_id(below) for below in following)
+    return _WORDS(title) is not None and all("@" in below or _has_digit(below) for below in following)
 
 
-def _is_plain_id(text: str) -> bool:
-    """Tell what is an id by its looks: a number, or the 22 characters of Zoom's, hardly ever without a digit."""
-    name = text.strip()
-    return _PLAIN_ID(name) is not None and any(letter.isdecimal() for letter in name)
+def _has_digit(text: str) -> bool:
+    """Tell what may be an id by its looks: one in forty of Zoom's has no digit, and titles seldom have one."""
+    return any(letter.isdecimal() for letter in text)
 
 
 def _listed(lines: _Lines, name: str, naming: Naming) -> Iterator[UserLine]:
-    return (user_line(line, number, name, naming) for number, line in lines)
+    return (user_line(_unquoted(line), number, name, naming) for number, line in lines)
+
+
+def _unquoted(line: str) -> str:
+    """Return the only field of a row of CSV, quoted or not: no address and no id has quotes at both ends."""
+    found = _QUOTED(line.strip())
+    return line if found is None else found[1]
 
 
 def _tabled(table: _Table, lines: _Lines, name: str, naming: Naming) -> Iterator[UserLine]:

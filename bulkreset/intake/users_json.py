@@ -40,6 +40,8 @@ def read_json_users(text: SourceText, naming: Naming) -> Iterator[UserLine]:
 
 
 _HEAD: Final = 64 * 1024
+# What an answer has that is not the last: of Zoom, Google, Microsoft Graph, and Zendesk where pages have numbers.
+_MORE: Final = ("next_page_token", "nextPageToken", "@odata.nextLink", "next_page", "nextLink")
 _LISTS: Final = ("users", "tasks", "value", "resources", "data", "items", "members")
 
 
@@ -106,6 +108,10 @@ def _list(document: object, name: str) -> list[object]:
     if isinstance(document, dict):
         lists = {key: value for key, value in document.items() if isinstance(value, list)}
         known = [value for key, value in lists.items() if key.casefold() in _LISTS]
+        if lists and _goes_on(document):
+            raise InputError(
+                f"{name}: is one page of several, so that people are missing; fetch all and write one list"
+            )
         if len(known) == 1:
             return known[0]
         if not known and layout(tuple(dict(_cells(document))), name, escaped=False) is not None:
@@ -113,6 +119,11 @@ def _list(document: object, name: str) -> list[object]:
     if isinstance(document, list):
         return document
     raise InputError(f"{name}: is JSON without a list of users; write a list of texts, or of objects with email")
+
+
+def _goes_on(answer: Mapping[str, object]) -> bool:
+    meta = answer.get("meta")  # where Zendesk pages by cursor
+    return any(map(answer.get, _MORE)) or (isinstance(meta, dict) and meta.get("has_more") is True)
 
 
 def _check_account(document: object, name: str, naming: Naming) -> None:
@@ -144,6 +155,8 @@ def _cells(entry: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
     for key, value in entry.items():
         if value is None:
             yield prefix + key, ""
+        elif isinstance(value, bool):
+            yield prefix + key, str(value)
         elif isinstance(value, str):
             yield prefix + key, value
         elif isinstance(value, dict) and not prefix:

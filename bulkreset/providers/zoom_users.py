@@ -44,8 +44,10 @@ _LOGIN_TYPES: Final[Mapping[int, str]] = {
 _PENDING: Final = Login(resettable=False, reason="the invitation is pending")
 
 
-# A number as a spreadsheet shows it; Zoom's ids are 22 letters and digits, of which none reads so.
-_BENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?[eE][+-]?[0-9]{1,3}|[0-9]+(?:[.,][0-9]+)+", re.ASCII)
+# A number as a spreadsheet shows, pads or signs it; Zoom's ids are 22 letters and digits, of which none reads so.
+_BENT: Final = re.compile(
+    r"[0-9](?:[.,][0-9]+)?[eE][+-]?[0-9]{1,3}|[0-9]+(?:[.,][0-9]+)+|[+-][0-9]{1,20}|0[0-9]{4,20}", re.ASCII
+)
 
 
 def ref_fault(ref: str) -> str | None:

@@ -4,20 +4,17 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Text,
     and_,
     case,
     false,
-    func,
     insert,
-    literal,
     or_,
     select,
     text,
@@ -28,16 +25,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.errors import DamagedBatch, InputError, StoreError, UsageError
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 from bulkreset.options import Options
-from bulkreset.store import audit, damage, quotas, rosters, second, stops
+from bulkreset.store import audit, quotas, rosters, second, stops, tally
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
 from bulkreset.store.rows import readable
 from bulkreset.store.stops import Stop
-from bulkreset.store.tables import any_in_state, batch, is_maybe_changed, is_pending, open_elsewhere, task
+from bulkreset.store.tables import any_in_state, batch, is_pending, open_elsewhere, task
+from bulkreset.store.tally import Tally
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
-_STATES: Final = frozenset(map(str, TaskState))
 _OF_TASKS: Final = ("label", "revoke_label", "planned")
 
 
@@ -201,34 +198,8 @@ async def find(
             chosen.append(column.in_(values))
     async with store.read() as conn:
         rows = (await conn.execute(select(batch).where(*chosen).order_by(batch.c.id))).all()
-        counts = {row.id: {str(state): 0 for state in TaskState} for row in rows}
-        sessions = {row.id: {str(state): 0 for state in TaskState} for row in rows}
-        outcomes: dict[int, dict[str, int]] = {row.id: {} for row in rows}
-        two = {row.id for row in rows if Options.or_plain(row.options).revoke_sessions}
-        for row in [*await _counted(conn, counts.keys() - two), *await _counted(conn, two, by_action=True)]:
-            if row.state not in _STATES:  # a damaged one, which a worker will mark
-                continue
-            if row.action == Action.REVOKE_SESSIONS:
-                sessions[row.batch_id][row.state] += row.n
-                continue
-            counts[row.batch_id][row.state] += row.n
-            if row.outcome is not None:
-                by_outcome = outcomes[row.batch_id]
-                by_outcome[row.outcome] = by_outcome.get(row.outcome, 0) + row.n
-        doubts = await _in_doubt(conn, counts.keys())
-        damaged = await damage.counted(conn, list(counts))
-    return [
-        _batch(
-            row,
-            counts=counts[row.id],
-            outcomes=dict(sorted(outcomes[row.id].items())),
-            sessions=sessions[row.id],
-            maybe_changed=doubts[Action.SET_PASSWORD][row.id],
-            sessions_maybe_ended=doubts[Action.REVOKE_SESSIONS][row.id],
-            damaged=damaged.get(row.id, 0) + max(0, row.total - sum(counts[row.id].values())),
-        )
-        for row in rows
-    ]
+        tallies = await tally.taken(conn, rows)
+    return [_batch(row, tallies[row.id]) for row in rows]
 
 
 async def get(store: Store, batch_id: int) -> Batch:
@@ -462,29 +433,6 @@ async def change(
     await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind=kind, **(detail or {}))
 
 
-async def _counted(conn: AsyncConnection, ids: Collection[int], *, by_action: bool = False) -> Sequence[Row[Any]]:
-    """Count tasks by state and outcome; by action as well only where it matters: no index holds all three."""
-    if not ids:
-        return []
-    action = task.c.action if by_action else literal(Action.SET_PASSWORD, Text()).label("action")
-    by = [task.c.batch_id, task.c.state, task.c.outcome, *([task.c.action] if by_action else [])]
-    wanted = select(task.c.batch_id, task.c.state, task.c.outcome, action, func.count().label("n"))
-    return (await conn.execute(wanted.where(task.c.batch_id.in_(ids)).group_by(*by))).all()
-
-
-async def _in_doubt(conn: AsyncConnection, ids: Collection[int]) -> dict[str, dict[int, dict[str, int]]]:
-    """Count the tasks that did not succeed, and of which an earlier call may have done what they ask for."""
-    doubts: dict[str, dict[int, dict[str, int]]] = {action: {one: {} for one in ids} for action in Action}
-    wanted = select(task.c.batch_id, task.c.action, task.c.state, func.count().label("n"))
-    by = (task.c.batch_id, task.c.action, task.c.state)
-    for row in await conn.execute(
-        wanted.where(task.c.batch_id.in_(ids), is_maybe_changed()).group_by(*by).order_by(*by)
-    ):
-        if row.action in doubts:  # a damaged word is none of them
-            doubts[row.action][row.batch_id][row.state] = row.n
-    return doubts
-
-
 async def _held(conn: AsyncConnection, *which: ColumnElement[bool]) -> list[int]:
     """Hold the batches that these conditions choose and that nobody else holds; return their ids."""
     rows = select(batch.c.id).where(*which).order_by(batch.c.id)
@@ -501,7 +449,7 @@ async def _sweep(conn: AsyncConnection, now: datetime, batch_ids: Sequence[int])
     await conn.execute(update(task).where(waiting).values(state=TaskState.CANCELLED, finished_at=now, sealed=None))
 
 
-def _batch(row: Row[Any], **counted: Any) -> Batch:
+def _batch(row: Row[Any], counted: Tally) -> Batch:
     told = [name for name in Batch.__dataclass_fields__ if name in batch.c]
     values = {name: readable(getattr(row, name)) for name in told}
     values["state"] = BatchState.stored(row.state)
@@ -512,7 +460,7 @@ def _batch(row: Row[Any], **counted: Any) -> Batch:
     except DamagedBatch as error:
         damaged = hashlib.sha256(text.encode()).hexdigest()
         values |= {"options": Options(), "options_sha256": damaged, "state_reason": str(error)}
-    return Batch(**values, **counted)
+    return Batch(**values, **{each.name: getattr(counted, each.name) for each in fields(counted)})
 
 
 _active_task = or_(any_in_state(TaskState.PENDING), any_in_state(TaskState.RUNNING))

@@ -51,15 +51,21 @@ READ = {
     "PowerShell": '#TYPE Selected.Microsoft.ActiveDirectory\n"UserPrincipalName"\n"a@x.org"\n"b@x.org"\n',
     "spreadsheet": "sep=;\r\nEmail;Name\r\na@x.org;Ada\r\nb@x.org;Bob\r\n",
     "spreadsheet, quoted": '"sep=|"\nEmail|Name\na@x.org|Ada\nb@x.org|Bob\n',
+    "spreadsheet, tab": "sep=\t\r\nEmail\tName\r\na@x.org\tAda\r\nb@x.org\tBob\r\n",
+    "spreadsheet, saved again": "sep=,,\r\nEmail,Name,\r\na@x.org,Ada,\r\nb@x.org,Bob,\r\n",
+    "quoted, no header": '"a@x.org"\n"b@x.org"\n',
+    "Exchange": "PrimarySmtpAddress,Alias\na@x.org,ada\nb@x.org,bob\n",
     "Unicode text": "\ufeffEmail\tName\r\na@x.org\tJ\u00fcrgen\r\nb@x.org\tBob\r\n".encode("utf-16-le"),
     "Outlook": "a@x.org; b@x.org\n",
     "Outlook, ends": "a@x.org;b@x.org;\n",
     "Outlook, names": 'Lovelace, Ada <a@x.org>; "Neil; Bob" <b@x.org>\n',
+    "Outlook, no names": "'a@x.org' <a@x.org>; \"B@x.org\" <b@x.org>\n",
     "Gmail": 'Ada <a@x.org>, "Neil, Bob" <b@x.org>\n',
     "one a line": "Ada <a@x.org>\nBob <b@x.org>\n",
     "JSON texts": '["a@x.org", "b@x.org"]',
     "JSON objects": '[{"email": "a@x.org", "tags": ["x"]}, {"name": "Bob", "email": "b@x.org"}]',
     "JSON of Zoom": '{"page_size": 300, "users": [{"id": "u1", "email": "a@x.org"}, {"email": "b@x.org"}]}',
+    "JSON, the last page": '{"next_page_token": "", "next_page": null, "users": ["a@x.org", "b@x.org"]}',
     "JSON of Graph": '\ufeff{"value": [\n{"mail": null, "userPrincipalName": "a@x.org"},\n{"mail": "b@x.org"}]}',
     "JSON of Okta": '[{"id": "00u", "profile": {"login": "a@x.org"}}, {"profile": {"login": "b@x.org"}}]',
     "JSON of Zendesk": '{"id": 7, "email": "a@x.org", "tags": []}\n{"id": 8, "email": "b@x.org", "tags": []}\n',
@@ -82,6 +88,31 @@ NAMED = {
     "German, one column": ("E-Mail-Adresse\na@x.org\nb@x.org\n", "users.csv:1: the first line ('E-Mail-Adresse')"),
     "French": ("Adresse \u00e9lectronique,Nom\na@x.org,A\n", "call 'Adresse \u00e9lectronique' email"),
     "a title over ids": ("Kennung\n4711\n4712\n", "users.csv:1: the first line ('Kennung')"),
+    "a title over nothing": ("Konten\n", "users.csv:1: the first line ('Konten') reads like a header"),
+    "a title over other ids": ("Kennung\nZid000001\nZid000002\n", "users.csv:1: the first line ('Kennung')"),
+    "a quoted title": ('"Konten"\n"a@x.org"\n', "users.csv:1: the first line ('Konten') is of another kind"),
+    "a title with what nobody sees": (
+        "Email\u200b,Name\na@x.org,Ada\n",
+        "column 1 with U+200B ZERO WIDTH SPACE",
+    ),
+    "a separator that is not read": ("sep=:\nemail:name\na@x.org:Ada\n", "names a separator that is none of"),
+    "a name that is another address": (
+        '"boss@x.org" <a@x.org>; Bob <b@x.org>\n',
+        "no header says which is which",
+    ),
+    "JSON, a page of Zoom": (
+        '{"next_page_token": "w7587w4eiyfsudgf", "users": [{"email": "a@x.org"}]}',
+        "is one page of several",
+    ),
+    "JSON, a page of Graph": (
+        '{"@odata.nextLink": "https://graph.example/2", "value": [{"mail": "a@x.org"}]}',
+        "is one page of several",
+    ),
+    "JSON, a page of Zendesk": (
+        '{"users": [{"email": "a@x.org"}], "meta": {"has_more": true}}',
+        "is one page of several",
+    ),
+    "JSON, yes": ('[{"user_id": true}]', "users.csv: entry 1: a word for an empty field"),
     "a title nobody knows": ("Konten\na@x.org\n", "call it email or user_id"),
     "a word that is known": ("address\na@x.org\n", "it has 'address': call 'address' email"),
     "an id alone": ("id,name\n7,Ada\n", "it has 'id', 'name'"),
@@ -121,6 +152,7 @@ def test_a_plain_list_may_begin_with_an_id():
         (None, "KdYKjnimT4KPd8FFgQt9FQ"),
         (None, "z8yCxTTTTSiw02QgCAp8uQ=="),
     ]
+    assert users("KdYKjnimTKPdFFgQtFQABC\nz8yCxTTTTSiw02QgCAp8uQ==\n")[0] == (None, "KdYKjnimTKPdFFgQtFQABC")
     assert users("4711\na@x.org\n", ZENDESK) == [(None, "4711"), ("a@x.org", None)]
     assert users("-D0ckML9xr5OHcb4jneQvA\na@x.org\n") == [(None, "-D0ckML9xr5OHcb4jneQvA"), ("a@x.org", None)]
 
@@ -169,6 +201,8 @@ BENT = [
     "361000000001.0",
     "361,000,000,001",
     "'361000000001",
+    "+361000000001",
+    "0361000000001",
     "361\u00a0000\u00a0000\u00a0001",
 ]
 
