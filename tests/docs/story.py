@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -27,8 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PERSON = "ada"
 """Who gives a command whose prompt names nobody."""
 
+DATABASE = "postgresql://postgres@127.0.0.1/bulkreset"
+"""The empty database that a document names; a story that is given another one is played there."""
+
 COLUMNS, ROWS = 100, 40
 _PATIENCE_S = 60
+_COMES_ABOUT_S = 40
+_LOOKS = ("bulkreset status", "bulkreset batch show", "bulkreset batch list")
+_PASTED = "# paste the secret"
 _PASSING = "listing the account"  # overwritten on a terminal when it is done
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DRAWN_AGAIN = re.compile(r"\x1b\[[0-9]*A|\r(?!\n)")
@@ -47,7 +53,8 @@ sys.exit(main())
 _SHELL = """
 cd "$(cat {state}/folder)"; [ -e {state}/exported ] && . {state}/exported
 export STORY_PERSON={person}
-{command}
+"""
+_AFTERWARDS = """
 code=$?
 export -p > {state}/exported; pwd > {state}/folder; exit $code
 """
@@ -56,7 +63,7 @@ export -p > {state}/exported; pwd > {state}/folder; exit $code
 class Story:
     """One folder, in which commands follow each other; what they start ends with it."""
 
-    def __init__(self, folder, environment=None):
+    def __init__(self, folder, database=None):
         self.folder = folder / "story"
         self._state = folder / "state"
         programs = folder / "bin"
@@ -72,29 +79,48 @@ class Story:
             "TERM": "xterm",
             "NO_COLOR": "1",
             "LC_ALL": "C.UTF-8",
-            **(environment or {}),
         }
         self._port = _free_port()
+        self._database = database
         self._servers = []
+        self._works = False  # a worker, in the background
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for server in self._servers:
+        for server in reversed(self._servers):
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
+
+    def follow(self, step):
+        """Give a command; return its exit code, what it printed, and what the document shows otherwise, or None.
+
+        Beside a worker in the background one looks again until it has come so far.
+        """
+        until = monotonic() + _COMES_ABOUT_S
+        while True:
+            code, printed = self.play(step)
+            wrong = differs(step, code, printed)
+            awaited = self._works and step.command.startswith(_LOOKS)
+            if wrong is None or not awaited or monotonic() > until:
+                return code, printed, wrong
+            select.select([], [], [], 0.2)
 
     def play(self, step):
         """Give one command; return its exit code and the lines it printed on its terminal."""
         command = step.command.replace("bulkreset sandbox", f"bulkreset sandbox --port {self._port}")
         command = command.replace("127.0.0.1:8765", f"127.0.0.1:{self._port}")
-        if command.rstrip().endswith("&"):
-            self._serve(command.rstrip().removesuffix("&"))
+        if self._database:
+            command = command.replace(DATABASE, self._database)
+        if self._servers:
+            command = command.replace("$!", str(self._servers[-1].pid))
+        begun = _SHELL.format(state=shlex.quote(str(self._state)), person=step.person or PERSON)
+        if command.endswith("&"):
+            self._begin(f"{begun}\nexec {command.removesuffix('&')}", command)
             return 0, []
-        script = _SHELL.format(state=shlex.quote(str(self._state)), command=command, person=step.person or PERSON)
-        code, text = self._at_terminal(script)
+        code, text = self._at_terminal(f"{begun}\n{command}\n{_AFTERWARDS.format(state=shlex.quote(str(self._state)))}")
         text = text.replace(f"127.0.0.1:{self._port}", "127.0.0.1:8765").replace(str(self.folder), "…")
         lines = _ESCAPES.sub("", _DRAWN_AGAIN.sub("\n", text)).splitlines()
         return code, [line.rstrip() for line in lines if line.strip() and not line.startswith(_PASSING)]
@@ -111,6 +137,8 @@ class Story:
             start_new_session=True,
         )
         os.close(end)
+        if _PASTED in script:
+            os.write(terminal, b"sandbox-client-secret\n\x04")
         printed, until = bytearray(), monotonic() + _PATIENCE_S
         try:
             while True:
@@ -132,12 +160,11 @@ class Story:
             os.close(terminal)
         return shell.returncode, printed.decode()
 
-    def _serve(self, command):
-        """Start mock servers, and wait until they are up, as a reader does by typing slowly."""
+    def _begin(self, script, command):
+        """Start what stays in the background; mock servers are up when this returns, as for one who types slowly."""
         quiet = subprocess.DEVNULL
         server = subprocess.Popen(
-            ["bash", "-c", command],
-            cwd=(self._state / "folder").read_text("utf-8").strip(),
+            ["bash", "-c", script],
             stdin=quiet,
             stdout=quiet,
             stderr=quiet,
@@ -145,6 +172,9 @@ class Story:
             start_new_session=True,
         )
         self._servers.append(server)
+        if not command.startswith("bulkreset sandbox"):
+            self._works = True
+            return
         file = Path((self._state / "folder").read_text("utf-8").strip(), re.search(r"> *(\S+)", command)[1])
         until = monotonic() + _PATIENCE_S
         while "# serving" not in (file.read_text("utf-8") if file.exists() else ""):
@@ -175,13 +205,11 @@ def is_redrawn(step):
 
 def _record(document):
     text = document.read_text("utf-8").splitlines()
-    with tempfile.TemporaryDirectory() as folder, Story(Path(folder)) as story:
-        found = []
-        for block in blocks(document):
-            if block.language == "console" and not block.not_run:
-                found += [(step, *story.play(step)) for step in block.steps()]
-    for step, code, printed in reversed(found):
-        if (line := differs(step, code, printed)) is None:
+    played = [block for block in blocks(document) if block.language == "console" and not block.not_run]
+    with _database_of(played) as database, tempfile.TemporaryDirectory() as folder, Story(Path(folder), database) as story:
+        found = [(step, *story.follow(step)) for block in played for step in block.steps()]
+    for step, _, printed, line in reversed(found):
+        if line is None:
             continue
         sys.stdout.write(f"{document}:{step.line}: {step.command}: {line}\n")
         if step.shown is None:
@@ -189,11 +217,28 @@ def _record(document):
         last = max((number for number, one in enumerate(printed) if one.startswith("ran ")), default=0)
         begin = step.line - 1 + step.command.count("\n") + 1
         end = begin
-        while not re.match(r" *```|\w*\$ ", text[end]):
+        while not re.match(r" *(```|\w*\$ )", text[end]):
             end += 1
-        blank = [""] if text[end - 1] == "" and not text[end].startswith("```") else []
-        text[begin:end] = [*printed[last if is_redrawn(step) else 0 :], *blank]
+        blank = [""] if text[end - 1] == "" and not text[end].lstrip().startswith("```") else []
+        indent = re.match(" *", text[step.line - 1])[0]
+        text[begin:end] = [*(indent + one for one in printed[last if is_redrawn(step) else 0 :]), *blank]
     document.write_text("\n".join(text) + "\n", "utf-8")
+
+
+@contextmanager
+def _database_of(played):
+    """Start a PostgreSQL where a story needs one."""
+    if not any(DATABASE in block.text for block in played):
+        yield None
+        return
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from databases import Server
+
+    server = Server()
+    try:
+        yield server.fresh(tables=False)
+    finally:
+        server.close()
 
 
 if __name__ == "__main__":
