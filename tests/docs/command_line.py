@@ -17,7 +17,7 @@ _OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 def mentioned(text):
-    """Return each call of bulkreset in a text, as words: typed, by its path, or in a code span, there without its name."""
+    """Return each call of bulkreset in a text, as words: typed, by its path, or in a code span."""
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
     calls = [call[1] for line in lines for call in (_CALL if _is_typed(line) else _BY_PATH).finditer(line)]
     prose = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -120,7 +120,9 @@ class Story:
         if command.endswith("&"):
             self._begin(f"{begun}\nexec {command.removesuffix('&')}", command)
             return 0, []
-        code, text = self._at_terminal(f"{begun}\n{command}\n{_AFTERWARDS.format(state=shlex.quote(str(self._state)))}")
+        code, text = self._at_terminal(
+            f"{begun}\n{command}\n{_AFTERWARDS.format(state=shlex.quote(str(self._state)))}"
+        )
         text = text.replace(f"127.0.0.1:{self._port}", "127.0.0.1:8765").replace(str(self.folder), "…")
         lines = _ESCAPES.sub("", _DRAWN_AGAIN.sub("\n", text)).splitlines()
         return code, [line.rstrip() for line in lines if line.strip() and not line.startswith(_PASSING)]
@@ -161,7 +163,7 @@ class Story:
         return shell.returncode, printed.decode()
 
     def _begin(self, script, command):
-        """Start what stays in the background; mock servers are up when this returns, as for one who types slowly."""
+        """Start what stays in the background; mock servers are up when this returns."""
         quiet = subprocess.DEVNULL
         server = subprocess.Popen(
             ["bash", "-c", script],
@@ -200,13 +202,17 @@ def differs(step, code, printed):
 
 def is_redrawn(step):
     """Tell whether a command shows a view that is drawn again and again."""
-    return step.command.startswith("bulkreset run") and "--dry-run" not in step.command
+    return step.command.startswith("bulkreset run") and "--dry-run" not in step.command and step.command[-1] != "&"
 
 
 def _record(document):
     text = document.read_text("utf-8").splitlines()
     played = [block for block in blocks(document) if block.language == "console" and not block.not_run]
-    with _database_of(played) as database, tempfile.TemporaryDirectory() as folder, Story(Path(folder), database) as story:
+    with (
+        _database_of(played) as database,
+        tempfile.TemporaryDirectory() as folder,
+        Story(Path(folder), database) as story,
+    ):
         found = [(step, *story.follow(step)) for block in played for step in block.steps()]
     for step, _, printed, line in reversed(found):
         if line is None:

@@ -58,7 +58,10 @@ def test_every_command_is_explained():
         ("`bulkreset batch freeze 1`", "batch has no freeze"),
         ("`batch create --canaries 3`", "create has no --canaries"),
         ("```console\nada$ bulkreset run --onze\n```", "run has no --onze"),
-        ("```console\n$ bulkreset batch create --account zoom \\\n    --everybody\n```", "create has no --everybody"),
+        (
+            "```console\n$ bulkreset batch create --account zoom \\\n    --everybody\n```",
+            "create has no --everybody",
+        ),
         ("*/5 * * * * bulkreset /opt/bin/bulkreset --config /etc/c.toml runs --once", "bulkreset has no runs"),
         ("`bulkreset --config c.toml batch show 1 --jsn`", "show has no --jsn"),
     ],
