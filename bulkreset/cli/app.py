@@ -18,6 +18,7 @@ from bulkreset import __version__
 from bulkreset.cli import account, batch, database, demo, escrow, key, manual, report, run, sandbox, setup, status
 from bulkreset.cli.arguments import hoisted
 from bulkreset.cli.context import Invocation
+from bulkreset.cli.output import say
 from bulkreset.cli.process import give_up_output, harden, repair_streams
 from bulkreset.errors import BulkresetError
 
@@ -108,7 +109,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; every error is one line on standard error."""
+    """Run the command line; every error is one line on standard error, folded where that is a terminal."""
     repair_streams()
     harden()
     words = hoisted(sys.argv[1:])
@@ -169,7 +170,7 @@ def _end(error: BaseException, line: str, code: int, *, debug: bool) -> NoReturn
         traceback.print_exception(error)
     line = " ".join(line.split())
     with suppress(OSError):  # nobody is left to be told
-        print(f"bulkreset: {line}", file=sys.stderr)
+        say(f"bulkreset: {line}", rest="  ", out=sys.stderr)
         if "--json" in sys.argv:
             print(json.dumps({"error": line, "exit_code": code}, ensure_ascii=False), flush=True)
     sys.exit(code)

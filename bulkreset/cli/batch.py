@@ -20,6 +20,7 @@ from bulkreset.cli.context import (
     start,
 )
 from bulkreset.cli.order import create
+from bulkreset.cli.output import say
 from bulkreset.unsafe import escaped
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def approve(
     async def work(store: "Store") -> "Seen":
         missing = await control.approve(store, batch_id, who.name, roster=roster, login=who.login)
         if missing and not as_json:
-            print(f"approved; {missing} more approval{'s are' if missing > 1 else ' is'} needed")
+            say(f"approved; {missing} more approval{'s are' if missing > 1 else ' is'} needed")
         return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
@@ -225,13 +226,13 @@ def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
     for at, actor, kind, detail in [] if as_json else found:
         print(f"{at:%Y-%m-%d %H:%M:%S} UTC  {kind:<15}  {escaped(actor)}")
         for name, value in _told(json.loads(detail)):
-            print(escaped(f"  {name:<25}  {value}"))
+            say(escaped(f"  {name:<25}  {value}"), rest=" " * 29)
     if torn is not None:
         raise StoreError(
             f"batch {batch_id}: the trail is broken at event {torn.seq}: {torn.reason}; find out who changed it"
         )
     if not as_json:
-        print(f"the chain of {len(found)} events is whole; its head is {head}")
+        say(f"the chain of {len(found)} events is whole; its head is {head}")
 
 
 @app.command()
@@ -286,9 +287,9 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
         print(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         _show(seen, as_json=False)
-        print(f"  {stopping.describe(outcome)}")
+        say(f"  {stopping.describe(outcome)}", rest=" " * 13)
     if outcome.silent:
-        print(f"bulkreset: {stopping.warning(batch.id, outcome, now)}", file=sys.stderr)
+        say(f"bulkreset: {stopping.warning(batch.id, outcome, now)}", rest="  ", out=sys.stderr)
         raise typer.Exit(4)
 
 

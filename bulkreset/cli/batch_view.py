@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich.cells import cell_len
+
 from bulkreset.cli.words import duration
 from bulkreset.intake.concerns import Concern
 from bulkreset.model import TaskState
@@ -72,7 +74,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
 
 
 def _fits(table: Sequence[str], width: int) -> bool:
-    return max(map(len, table)) <= width
+    return max(map(cell_len, table)) <= width
 
 
 def _full_row(batch: Batch) -> Row:

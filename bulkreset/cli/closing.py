@@ -1,9 +1,10 @@
 """`bulkreset batch close`: the account listed once more, and what is different now."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bulkreset.cli.context import acting, master_key, opened, transport
+from bulkreset.cli.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from bulkreset.intake.closeout import Found, Part
     from bulkreset.intake.order import Ordered
     from bulkreset.store.batches import Batch
+
+
+_HANG: Final = " " * 10  # beneath what a count counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +99,35 @@ def show(found: Closed) -> None:
     from bulkreset.intake.closeout import Part
 
     said = {
-        Part.CREATED: "came since the roster was frozen",
-        Part.LEFT_OUT: "are not on the roster and were there before",
-        Part.VANISHED: "were called and are not listed any more",
+        Part.CREATED: "were added since the list was frozen",
+        Part.LEFT_OUT: "existed when the list was frozen and are not on it",
+        Part.VANISHED: "were called and have been removed since",
         Part.OPEN: "are still without a new password",
         Part.MAYBE_CHANGED: "may or may not have a new password: an earlier call may have changed it",
     }
     batch = found.batch
-    print(f"batch {batch.id} at {batch.account}: {found.listed:,} users listed, {batch.total:,} on the roster")
+    counts = f"{found.listed:,} users listed, {batch.total:,} in the batch"
+    say(f"batch {batch.id} at {batch.account}: {counts}", rest="  ")
     if found.missing:
-        print(f"  {found.missing:>7,} more are counted by the provider and not listed, as was accepted")
+        _line(found.missing, "more are counted by the provider and not listed, as was accepted")
     for part, one in found.parts.items():
         if part is Part.MAYBE_CHANGED and not one.count:
             continue
-        print(f"  {one.count:>7,} {said[part]}")
+        _line(one.count, said[part])
         for user in one.sample:
-            print(f"          {user.display}{f': {user.detail}' if user.detail else ''}")
+            say(f"{_HANG}{user.display}{f': {user.detail}' if user.detail else ''}", rest=_HANG + "  ")
         if one.count > len(one.sample):
-            print(f"          … and {one.count - len(one.sample):,} more")
+            say(f"{_HANG}… and {one.count - len(one.sample):,} more")
     if found.topped_up is not None:
-        print(f"batch {found.topped_up.id} was ordered for the {found.topped_up.total:,} who came since")
+        added = f"the {found.topped_up.total:,} who were added since"
+        say(f"batch {found.topped_up.id} was ordered for {added}", rest="  ")
     elif found.parts[Part.CREATED].count:
-        print("run it again with --top-up to order a batch for those who came since")
+        say("run it again with --top-up to order a batch for those who were added since", rest="  ")
     if found.is_closed:
-        print(f"closed {batch.closed_at:%Y-%m-%d %H:%M:%S} UTC")
+        say(f"closed {batch.closed_at:%Y-%m-%d %H:%M:%S} UTC", rest="  ")
     else:
-        print(f"not closed: the batch is {batch.state}; close it when it has ended")
+        say(f"not closed: the batch is {batch.state}; close it when it has ended", rest="  ")
+
+
+def _line(count: int, said: str) -> None:
+    say(f"  {count:>7,} {said}", rest=_HANG)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bulkreset.cli.context import columns_of, master_key, opened, person, start, transport
+from bulkreset.cli.output import say
 from bulkreset.cli.sandbox import account_table
-from bulkreset.report.grid import folded
 
 if TYPE_CHECKING:
     from bulkreset.cli.drill import Drill
@@ -29,7 +29,7 @@ _ZENDESK_USERS: Final = 100
 _INCIDENT: Final = "DEMO-1"
 
 DRILL_USERS: Final = 5_000
-"""Users at each of the two stand-ins of a drill."""
+"""Users at each of the two mock servers of a drill."""
 
 
 def demo(
@@ -57,7 +57,7 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix="bulkreset-demo-"))
     specs = [_zoom(), _zendesk()]
     with _stand_ins(folder, specs, {"zoom": _zoom_faults(), "zendesk": _zendesk_faults()}) as url:
-        tell(f"Mock servers for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.")
+        say(f"Mock servers for Zoom (60 calls a second) and Zendesk (700 a minute) are up at {url}.")
         by_name = {spec["name"]: parse_spec(spec) for spec in specs}
         _write_config(folder, by_name, url, {"zoom": ['plan = "business"'], "zendesk": ['plan = "enterprise"']})
         write_key_file(folder / "bulkreset.key")
@@ -65,16 +65,11 @@ def demo(
         start(upgrade(place_of(settings.database, settings.base)))
         start(_story(settings, notices))
     config = folder / "config.toml"
-    tell(f"Everything is in {folder}. Look around, for example with:")
+    say(f"Everything is in {folder}. Look around, for example with:")
     print(f"  export BULKRESET_CONFIG={config}")
     print("  bulkreset batch list")
     print("  bulkreset report 1 --format csv")
-    tell("The two users who have reached their changes for today stay pending: a `run` tomorrow would send them.")
-
-
-def tell(text: str) -> None:
-    """Print a sentence in lines that the terminal has room for."""
-    print("\n".join(folded(text, columns_of(sys.stdout))), flush=True)
+    say("The two users who have reached their changes for today stay pending: a `run` tomorrow would send them.")
 
 
 def _play_drill() -> None:
@@ -109,7 +104,7 @@ def drilling(folder: Path, tell: Callable[[str], None]) -> "Iterator[Drill]":
 
     specs = drill.tenants(DRILL_USERS)
     with _stand_ins(folder, specs, {}) as url:
-        told(f"Stand-ins for Zoom and Zendesk with {DRILL_USERS:,} users each are up at {url}.")
+        told(f"Mock servers for Zoom and Zendesk with {DRILL_USERS:,} users each are up at {url}.")
         identity = x25519.Identity.generate()
         _write_secret(folder / "helpdesk.key", f"{identity}\n")
         (folder / "helpdesk.pub").write_text(f"{identity.to_public()}\n", encoding="utf-8")
@@ -122,11 +117,6 @@ def drilling(folder: Path, tell: Callable[[str], None]) -> "Iterator[Drill]":
         yield drill.Drill(folder, url, told)
 
 
-def say(line: str) -> None:
-    """Show a line of a drill as it happens."""
-    print(line, flush=True)
-
-
 async def _story(settings: "Settings", notices: "Notices | None") -> None:
     from bulkreset.cli.run import work
     from bulkreset.cli.words import duration
@@ -136,14 +126,14 @@ async def _story(settings: "Settings", notices: "Notices | None") -> None:
     master = master_key(settings)
     async with opened(settings) as store, transport(ReadTransport, settings) as way:
         for account, users in (("zoom", _roster(_ZOOM_USERS)), ("zendesk", _roster(_ZENDESK_USERS))):
-            order = Order(account, _INCIDENT, "a drill with stand-ins", person(settings))
+            order = Order(account, _INCIDENT, "a drill with mock servers", person(settings))
             placed = await place(store, settings, way, master, order, users=chunks(users), excluded=chunks(()))
             took = duration(placed.estimate_s)
-            tell(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.")
+            say(f"Batch {placed.id}: {placed.total} users at {account}, about {took} at its limit.")
     print("\nbulkreset run --once", flush=True)
     _, result = await work(settings, once=True, accounts=[], notices=notices)
     print()
-    tell(f"{result['sent']} calls in {result['elapsed_s']:.1f} s. Users whose first call was no plain success:")
+    say(f"{result['sent']} calls in {result['elapsed_s']:.1f} s. Users whose first call was no plain success:")
     print(flush=True)
     await _show_rest(settings, [batch["id"] for batch in result["batches"]])
 

@@ -260,7 +260,7 @@ class Drill:
     def _create(self, account: str) -> tuple[str, ...]:
         recipient = (self.folder / "helpdesk.pub").read_text(encoding="utf-8").strip()
         how = ("--revoke-sessions", "--escrow-to", recipient, "--canary", "20")
-        why = ("--incident", INCIDENT, "--reason", "a drill with stand-ins")
+        why = ("--incident", INCIDENT, "--reason", "a drill with mock servers")
         return ("batch", "create", "--account", account, "--all-users", *how, *why)
 
     def json(self, *words: str, codes: Sequence[int] = (0,)) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bulkreset.cli.output import say
 from bulkreset.unsafe import escaped
 
 LOGIN_UID: Final = Path("/proc/self/loginuid")
@@ -75,7 +76,7 @@ def current(service_accounts: Collection[str] = ()) -> Person:
     """Return who gives this command; say on standard error where SUDO_USER does not count."""
     found = person_of(surroundings(), service_accounts)
     if found.ignored is not None:
-        print(f"bulkreset: {found.ignored}; you act as {found.name}", file=sys.stderr)
+        say(f"bulkreset: {found.ignored}; you act as {found.name}", rest="  ", out=sys.stderr)
     return found
 
 

@@ -175,8 +175,11 @@ def _at_work(scene: Scene) -> list[AccountStatus]:
 
 def _account(one: AccountStatus, width: int) -> list[Text]:
     assert one.limit is not None
-    rate = one.limit.measured(one.last_minute_per_s)
-    over = f" over {one.seen_s:.0f} s" if one.seen_s < 60 else " in the last minute"
+    rate, over = one.limit.measured(one.last_minute_per_s), " in the last minute"
+    if not one.last_minute_calls:
+        rate = "no calls"
+    elif one.seen_s < 60:
+        over = f" over {one.seen_s:.0f} s"
     forms = (
         (f"{one.account} {one.label}  ", f"{over} · our limit {one.limit.as_share(one.share)}"),
         (f"{one.account} {one.label}  ", f" · our limit {one.limit.as_share(one.share)}"),
@@ -223,7 +226,7 @@ def _batch(one: BatchStatus, scene: Scene, width: int, *, final: bool) -> list[T
         )
     for doubt in doubts(batch):
         lines += [Text(text, style="yellow") for text in folded(escaped(doubt), width, "  ", "    ")]
-    if (waits_for := need(one, scene.status)) is not None:
+    if (waits_for := need(one, scene.status, working=True)) is not None:
         lines += [Text(text, style="yellow") for text in folded(f"→ {escaped(waits_for)}", width, "  ", "    ")]
     return lines
 

@@ -12,6 +12,7 @@ import typer
 
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opened, start, transport
+from bulkreset.cli.output import say
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Words = list[str] | None
 _WHO = "Who is meant, with --all-users"
 _HOW = "How it goes"
+_HANG = " " * 8  # what stands behind a label goes on beneath itself
 
 
 def create(
@@ -205,7 +207,7 @@ def create(
     try:
         placed = start(_place(settings, order, users, exclude or [], dry_run=dry_run, written=written))
     except KeyboardInterrupt:
-        print(f"bulkreset: interrupted: {start(_outcome(settings, written))}", file=sys.stderr)
+        say(f"bulkreset: interrupted: {start(_outcome(settings, written))}", rest="  ", out=sys.stderr)
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(asdict(placed)))
@@ -268,43 +270,44 @@ async def _outcome(settings: "Settings", written: list[int]) -> str:
 def show(placed: "Ordered", order: "Order") -> None:
     """Say what an order became, or would become, and what happens next."""
     what = "dry run" if placed.id is None else f"batch {placed.id}"
-    print(f"{what}: {placed.total:,} users at {placed.account}", end="")
-    print(f" ({placed.excluded:,} excluded, {placed.duplicates:,} duplicates)")
+    left_out = f"({placed.excluded:,} excluded, {placed.duplicates:,} duplicates)"
+    say(f"{what}: {placed.total:,} users at {placed.account} {left_out}", rest=_HANG)
     if placed.listed is not None and order.all_users is not None:
         unsure = (
             f", {placed.undecided:,} of them kept for what the listing does not say" if placed.undecided else ""
         )
-        print(f"listed  {placed.listed:,} users of the account{unsure}")
+        say(f"listed  {placed.listed:,} users of the account{unsure}", rest=_HANG)
     if placed.missing:
-        print(f"note    the provider counts {placed.missing:,} users more than it lists, as was accepted")
-    print(f"roster sha256 {placed.roster_sha256}")
+        unlisted = f"{placed.missing:,} users more than it lists"
+        say(f"note    the provider counts {unlisted}, as was accepted", rest=_HANG)
+    say(f"roster sha256 {placed.roster_sha256}", rest=_HANG)
     if placed.skipped:
         reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in placed.skipped.items())
-        print(f"skipped {sum(placed.skipped.values()):,}: {reasons}")
+        say(f"skipped {sum(placed.skipped.values()):,}: {reasons}", rest=_HANG)
     _show_doubts(placed)
     if placed.first or placed.canaries:
-        print(f"order   {placed.canaries:,} canaries, {placed.first:,} to do first")
+        say(f"order   {placed.canaries:,} canaries, {placed.first:,} to do first", rest=_HANG)
     if placed.daily_limit is not None and placed.daily_limit_in_s is not None:
         reached = duration(placed.daily_limit_in_s)
-        print(f"note    the daily limit of {placed.daily_limit:,} calls is reached after {reached}")
+        say(f"note    the daily limit of {placed.daily_limit:,} calls is reached after {reached}", rest=_HANG)
     for warning in placed.warnings:
-        print(f"warning {warning}")
+        say(f"warning {warning}", rest=_HANG)
     for finding in placed.would_halt:
-        print(f"halts   {finding}")
+        say(f"halts   {finding}", rest=_HANG)
     calls = f"{placed.calls:,} calls, about {duration(placed.estimate_s)} at this account's limit"
-    print(f"{calls}; {_next(placed, order)}")
+    say(f"{calls}; {_next(placed, order)}")
 
 
 def _show_doubts(placed: "Ordered") -> None:
     if placed.not_listed:
         names = ", ".join(placed.not_listed_first)
         more = f" and {n:,} more" if (n := placed.not_listed - len(placed.not_listed_first)) else ""
-        print(f"not listed {placed.not_listed:,}, and not called: {names}{more}")
+        say(f"not listed {placed.not_listed:,}, and not called: {names}{more}", rest=_HANG)
     for each in placed.nobody:
         if each.nobody:
-            print(f"nobody  {each}")
+            say(f"nobody  {each}", rest=_HANG)
     for text in placed.doubts if placed.id is None else ():
-        print(f"asks    {text}")
+        say(f"asks    {text}", rest=_HANG)
 
 
 def _ask(doubt: "Doubt") -> bool:
@@ -373,9 +376,14 @@ def listing_progress() -> Any:
     if not sys.stderr.isatty():
         return None
 
+    ended = False
+
     def told(listed: int, total: int | None) -> None:
+        nonlocal ended
         of = "" if total is None else f" of {total:,}"
-        end = "\n" if total is not None and listed >= total else ""
-        print(f"\rlisting the account: {listed:,}{of} users", end=end, file=sys.stderr, flush=True)
+        if not ended:  # an account is read in parts, and the last ones may add nobody
+            ended = total is not None and listed >= total
+            line = f"\rlisting the account: {listed:,}{of} users"
+            print(line, end="\n" if ended else "", file=sys.stderr, flush=True)
 
     return told

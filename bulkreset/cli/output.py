@@ -9,6 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from bulkreset.cli.context import columns_of
+from bulkreset.report.grid import folded
+
+
+def say(text: str, *, rest: str = "", out: TextIO | None = None) -> None:
+    """Print a text: on a terminal in lines that it has room for, else in one, so that a program can read it.
+
+    `rest` stands before all lines but the first; `out` is standard output unless it is given.
+    """
+    out = out or sys.stdout
+    print("\n".join(folded(text, columns_of(out), rest=rest)), file=out, flush=True)
+
 
 @contextmanager
 def text_output(output: Path | None) -> Iterator[TextIO]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bulkreset.cli.context import guard, opened, transport
+from bulkreset.cli.output import say
 from bulkreset.cli.words import duration
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ def show(found: list[Rehearsed]) -> None:
     for one in found:
         ends = f" and end the sessions of {one.sessions:,}" if one.sessions else ""
         took = duration(one.estimate_s)
-        print(f"batch {one.batch.id} at {one.batch.account}: ", end="")
-        print(f"would set {one.passwords:,} passwords{ends}, about {took}")
+        would = f"would set {one.passwords:,} passwords{ends}, about {took}"
+        say(f"batch {one.batch.id} at {one.batch.account}: {would}", rest="  ")
         if one.protected:
             more = " …" if len(one.protected) > 1 else ""
-            print(f"  protected: {len(one.protected):,} on the roster would be skipped, {one.protected[0]}{more}")
+            skipped = f"{len(one.protected):,} on the roster would be skipped, {one.protected[0]}{more}"
+            say(f"  protected: {skipped}", rest="    ")
         for warning in one.warnings:
-            print(f"  warning: {warning}")
+            say(f"  warning: {warning}", rest="    ")
         for finding in one.would_halt:
-            print(f"  would halt: {finding}")
+            say(f"  would halt: {finding}", rest="    ")
     print("dry run: nothing was claimed, made or sent")

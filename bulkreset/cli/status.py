@@ -26,10 +26,10 @@ _NAMED: Final = 3
 
 _ACCOUNTS: Final = (
     Column("account", gives=True),
-    Column("label", rank=2),
+    Column("label", rank=1),
     Column("our limit"),
     Column("last minute"),
-    Column("calls today", right=True, rank=1),
+    Column("calls today", right=True, rank=2),
 )
 _BATCHES: Final = (
     Column("batch", right=True),

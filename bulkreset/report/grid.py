@@ -1,14 +1,18 @@
 """Tables as plain text that fit a terminal: less important columns are dropped, notes stand beneath a row."""
 
-import textwrap
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 _GAP: Final = "  "
 _NOTE_INDENT: Final = "    "
 _NARROWEST: Final = 8
 _UNBROKEN: Final = "\u00a0"  # a blank at which no line is folded
+_COMMAND: Final = re.compile(r"`[^`]+`")
+_WORD: Final = re.compile(r"([ \t\n\r\f\v]*)([^ \t\n\r\f\v]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,9 @@ class Row:
 
 def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Iterator[str]:
     """Yield a table's lines, none wider than `width`; None is as wide as it needs."""
-    sizes = [max([len(column.name), *(len(row.cells[n]) for row in rows)]) for n, column in enumerate(columns)]
+    sizes = [
+        max(map(cell_len, [column.name, *(row.cells[n] for row in rows)])) for n, column in enumerate(columns)
+    ]
     kept = list(range(len(columns)))
     while width is not None and _wide(kept, sizes) > width:
         droppable = [n for n in kept if columns[n].rank]
@@ -45,7 +51,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> 
     for row in rows:
         yield _line(columns, kept, sizes, row.cells)
         for note in row.notes:
-            yield from folded(note, width, _NOTE_INDENT)
+            yield from folded(note, width, _NOTE_INDENT, _NOTE_INDENT + "  ")
 
 
 def folded(text: str, width: int | None, indent: str = "", rest: str | None = None) -> list[str]:
@@ -53,20 +59,55 @@ def folded(text: str, width: int | None, indent: str = "", rest: str | None = No
     if width is None:
         return [indent + text]
     more = indent if rest is None else rest
-    return textwrap.wrap(
-        text, max(width, len(more) + 10), initial_indent=indent, subsequent_indent=more, break_on_hyphens=False
-    ) or [indent.rstrip()]
+    room = max(width, cell_len(more) + 10)
+    # A command goes on in one line wherever it fits in one, so that it can be copied.
+    text = _COMMAND.sub(lambda found: _whole(found[0], room - cell_len(more)), text)
+    done: list[str] = []
+    line, is_empty = indent, True
+    for blanks, word in _WORD.findall(text):
+        gap = "" if is_empty and done else " " * len(blanks)
+        left = word
+        if cell_len(line + gap + left) <= room:
+            line, is_empty = line + gap + left, False
+            continue
+        if not is_empty and cell_len(more + left) <= room:
+            done.append(line)
+            line, left = more + left, ""
+        elif cell_len(line + gap) < room - 1:
+            line += gap
+        else:
+            done.append(line)
+            line = more
+        while left:  # a word that no line has room for
+            piece = chop_cells(left, room - cell_len(line))[0]
+            line, left = line + piece, left[len(piece) :]
+            if left:
+                done.append(line)
+                line = more
+        is_empty = False
+    return [one.replace(_UNBROKEN, " ").rstrip(" ") for one in [*done, line]]
 
 
 def joined(facts: Iterable[str], width: int | None, *, between: str = " · ", rest: str = "  ") -> list[str]:
     """Return facts side by side in lines that fit; a line ends between two of them wherever one fits in a line."""
     whole = (fact.replace(" ", _UNBROKEN) for fact in facts)
-    return [line.replace(_UNBROKEN, " ") for line in folded(between.join(whole), width, rest=rest)]
+    return [one.replace(_UNBROKEN, " ") for one in folded(between.join(whole), width, rest=rest)]
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text that is no longer than this; what is left out shows as an ellipsis."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """Return a text that takes no more cells of a terminal than this; what is left out shows as an ellipsis."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip(" ") + "…"
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text that takes just so many cells of a terminal, in which a wide character takes two."""
+    text = cut(text, width)
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if right else text + blanks
+
+
+def _whole(text: str, room: int) -> str:
+    return text.replace(" ", _UNBROKEN) if cell_len(text) <= room else text
 
 
 def _wide(kept: Sequence[int], sizes: Sequence[int]) -> int:
@@ -74,8 +115,4 @@ def _wide(kept: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def _line(columns: Sequence[Column], kept: Sequence[int], sizes: Sequence[int], cells: Sequence[str]) -> str:
-    shown = [
-        cut(cells[n], sizes[n]).rjust(sizes[n]) if columns[n].right else cut(cells[n], sizes[n]).ljust(sizes[n])
-        for n in kept
-    ]
-    return _GAP.join(shown).rstrip()
+    return _GAP.join(padded(cells[n], sizes[n], right=columns[n].right) for n in kept).rstrip()

@@ -15,8 +15,11 @@ SILENT_AFTER: Final = LEASE
 """A worker that has told nothing for so long was stopped or cut off."""
 
 
-def need(one: "BatchStatus", found: "Status") -> str | None:
-    """Say what an unfinished batch needs from a person; None where it goes on by itself."""
+def need(one: "BatchStatus", found: "Status", *, working: bool = False) -> str | None:
+    """Say what an unfinished batch needs from a person; None where it goes on by itself.
+
+    `working` says that the asking process is itself a worker, which its database may not know yet.
+    """
     batch = one.batch
     show = f"`bulkreset batch resume {batch.id}`"
     match batch.state:
@@ -27,7 +30,7 @@ def need(one: "BatchStatus", found: "Status") -> str | None:
             reason = batch.state_reason or str(batch.state)
             return reason if "`bulkreset batch resume" in reason else f"{reason}; go on with {show}"
         case BatchState.OPEN:
-            return _wait(one, found)
+            return _wait(one, found, working=working)
     return None
 
 
@@ -77,7 +80,7 @@ def is_alive(one: "WorkerStatus", found: "Status") -> bool:
     return one.seen.ended_at is None and found.now - one.seen.seen_at <= SILENT_AFTER
 
 
-def _wait(one: "BatchStatus", found: "Status") -> str | None:
+def _wait(one: "BatchStatus", found: "Status", *, working: bool) -> str | None:
     """Say what an open batch waits for, and until when."""
     batch = one.batch
     if any(other.halted_reason for other in found.accounts if other.account == batch.account):
@@ -87,6 +90,6 @@ def _wait(one: "BatchStatus", found: "Status") -> str | None:
     if batch.not_before is not None and batch.not_before > found.now:
         return f"starts {batch.not_before:%Y-%m-%d %H:%M} UTC"
     waits = [] if one.next_due_at is None else [f"nothing is due before {one.next_due_at:%Y-%m-%d %H:%M:%S} UTC"]
-    if batch.left and not any(is_alive(worker, found) for worker in found.workers):
+    if batch.left and not working and not any(is_alive(worker, found) for worker in found.workers):
         waits.append("no worker is running: start one with `bulkreset run`")
     return "; ".join(waits) or None

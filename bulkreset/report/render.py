@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from rich.cells import cell_len
+
 from bulkreset.model import Action
-from bulkreset.report.grid import folded, joined
+from bulkreset.report.grid import folded, joined, padded
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -227,7 +229,7 @@ def _rows(line: TaskLine, widths: dict[str, int], room: int | None, width: int |
     # Where nothing limits the width nothing is cut, so that a program can read it.
     fit = _padded if width is None else _fit
     row = "  ".join(fit(cells[name], size) for name, size in widths.items())
-    if room is None or len(said) <= room:
+    if room is None or cell_len(said) <= room:
         yield f"{row}  {said}".rstrip()
         return
     yield row.rstrip()
@@ -306,5 +308,4 @@ def _because(batch: Batch) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    text = escaped(text)
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+    return padded(escaped(text), width)

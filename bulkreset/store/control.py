@@ -205,11 +205,13 @@ def _past_gate(row: Any, told: Any) -> tuple[BatchState, str | None]:
         return BatchState.HALTED, str(error)
     said = f"{told.failed} of {told.n} canaries failed"
     if told.failed > options.halt_at * told.n:
-        return BatchState.HALTED, f"{said}; see `bulkreset report {row.id} --state failed`"
+        return BatchState.HALTED, f"{said}; `bulkreset report {row.id} --state failed` lists them"
     if told.n and not told.succeeded:
-        return BatchState.HALTED, f"none of {told.n} canaries succeeded; see `bulkreset report {row.id}`"
+        return BatchState.HALTED, f"none of {told.n} canaries succeeded; `bulkreset report {row.id}` lists them"
     if options.hold_after_canary:
-        return BatchState.PAUSED, f"{said}; look at them, then `bulkreset batch resume {row.id}`"
+        shown = "failed" if told.failed else "succeeded"
+        look = f"look with `bulkreset report {row.id} --state {shown}`"
+        return BatchState.PAUSED, f"{said}; {look}, then `bulkreset batch resume {row.id}`"
     return BatchState.OPEN, None
 
 

@@ -195,7 +195,7 @@ class TestClose:
         assert "done, not reconciled" in folder.run("batch", "list").out
         ended = folder.run("batch", "close", "1")
         assert (ended.code, ended.err) == (0, "")
-        assert "batch 1 at zoom: 6 users listed, 6 on the roster" in ended.out
+        assert "batch 1 at zoom: 6 users listed, 6 in the batch" in ended.out
         assert "closed 2" in ended.out
         assert "not reconciled" not in folder.run("batch", "list").out
         closed_at = folder.run("batch", "show", "1", "--json").json["closed_at"]
@@ -222,7 +222,7 @@ class TestClose:
 
         ended = folder.run("batch", "close", "1", "--top-up")
         assert (ended.code, ended.err) == (0, "")
-        assert "batch 2 was ordered for the 1 who came since" in ended.out
+        assert "batch 2 was ordered for the 1 who were added since" in ended.out
         assert folder.run("run", "--once").code == 0
         assert [call.user for call in writes(tenant)][6:] == ["new"]
         assert folder.run("batch", "close", "1", "--top-up", "--json").json["topped_up_by"] is None

@@ -1,6 +1,7 @@
 """The live view: frames of a fixed width that fit and say what a person asks at night."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -168,9 +169,22 @@ def test_a_halt_says_what_to_do():
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_command_is_never_cut(width):
     """What a batch needs goes on in the next line where it is long, its command whole."""
-    reason = "0 of 20 canaries failed; look at them, then `bulkreset batch resume 9`"
+    look = "look with `bulkreset report 9 --state succeeded`"
+    reason = f"0 of 20 canaries failed; {look}, then `bulkreset batch resume 9`"
     lines = drawn(scene(batch(state=BatchState.PAUSED, state_reason=reason)), width)
     assert reason in " ".join(" ".join(lines).split())
+
+
+def test_a_run_that_begins_never_says_that_no_worker_is_running():
+    """The first frame may be drawn before the database knows the worker that draws it."""
+    found = scene()
+    text = "\n".join(drawn(replace(found, status=replace(found.status, workers=())), 80))
+    assert "no worker" not in text
+
+
+def test_an_account_that_was_not_called_says_so():
+    """No rate is shown where nothing was sent in the last minute, as in `status`."""
+    assert drawn(scene(accounts=(account(last_minute_calls=0),)), 80)[1].startswith("zoom medium  no calls in the")
 
 
 def test_a_stop_says_what_it_waits_for():

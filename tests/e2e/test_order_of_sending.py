@@ -47,7 +47,9 @@ async def test_a_hold_after_the_canaries_waits_for_a_person(zoom, installation):
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.counts["succeeded"], batch.left) == ("paused", 3, 17)
-    assert batch.state_reason == "0 of 3 canaries failed; look at them, then `bulkreset batch resume 1`"
+    assert batch.state_reason == (
+        "0 of 3 canaries failed; look with `bulkreset report 1 --state succeeded`, then `bulkreset batch resume 1`"
+    )
     assert {call.ref for call in resets(tenant)} == canaries_of(installation)
     await installation.run()
     assert len(resets(tenant)) == 3
@@ -64,7 +66,7 @@ async def test_canaries_that_fail_halt_the_batch(zoom, installation):
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.counts["failed"], batch.left) == ("halted", 4, 16)
-    assert batch.state_reason == "4 of 4 canaries failed; see `bulkreset report 1 --state failed`"
+    assert batch.state_reason == "4 of 4 canaries failed; `bulkreset report 1 --state failed` lists them"
     assert {call.ref for call in resets(tenant)} == canaries_of(installation)
 
 
