@@ -157,8 +157,12 @@ _OWNER: Final = "the owner of the account: never reset"
 
 
 async def _mark_open(plan: Plan, store: Store, account: str) -> None:
-    """Skip whose password another batch has still to set: who is called is approved, so it must be known now."""
-    async with store.read(LONG) as conn, aclosing(members.open_in(conn, account)) as pages:
+    """Skip whose password another batch has still to set: who is called is approved, so it must be known now.
+
+    Where the account is not listed, only the name that they were shown by tells who has been named by id.
+    """
+    shown = not plan.has_listing
+    async with store.read(LONG) as conn, aclosing(members.open_in(conn, account, shown=shown)) as pages:
         before: int | None = None
         async for batch_id, refs in pages:
             if before not in (None, batch_id):
@@ -170,7 +174,8 @@ async def _mark_open(plan: Plan, store: Store, account: str) -> None:
 
 
 async def _mark_recent(plan: Plan, store: Store, account: str, since: datetime) -> None:
-    async with store.read(LONG) as conn, aclosing(members.reset_since(conn, account, since)) as pages:
+    shown = not plan.has_listing  # as for who is open elsewhere
+    async with store.read(LONG) as conn, aclosing(members.reset_since(conn, account, since, shown=shown)) as pages:
         async for refs in pages:
             await beside(plan.note, refs)
     when = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

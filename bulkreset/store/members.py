@@ -74,17 +74,20 @@ async def states(conn: AsyncConnection, batch_id: int) -> AsyncGenerator[list[tu
             yield [(row.user_ref, row.state) for row in page]
 
 
-async def reset_since(conn: AsyncConnection, account: str, since: datetime) -> AsyncGenerator[list[str], None]:
+async def reset_since(
+    conn: AsyncConnection, account: str, since: datetime, *, shown: bool = False
+) -> AsyncGenerator[list[str], None]:
     """Yield the references of the users of an account whose password was set at or after a time.
 
-    Somebody whom two batches reset comes twice. Batches that had ended by then are not read.
+    The name that they were shown by comes too where `shown`. Somebody whom two batches reset comes twice. Batches
+    that had ended by then are not read.
     """
     possible = or_(batch.c.finished_at.is_(None), batch.c.finished_at >= since)
     which = (task.c.state == TaskState.SUCCEEDED, task.c.finished_at >= since)
     for batch_id in await _batches(conn, account, possible):
-        async with aclosing(_pages(conn, batch_id, which=which)) as pages:
+        async with aclosing(_pages(conn, batch_id, task.c.display, which=which)) as pages:
             async for page in pages:
-                yield [row.user_ref for row in page]
+                yield _names(page, shown=shown)
 
 
 async def lately(conn: AsyncConnection, account: str, since: datetime) -> list[tuple[int, datetime]]:
@@ -111,16 +114,25 @@ async def reset_in(conn: AsyncConnection, batch_id: int, since: datetime) -> Asy
     which = (task.c.state == TaskState.SUCCEEDED, task.c.finished_at >= since)
     async with aclosing(_pages(conn, batch_id, task.c.display, which=which)) as pages:
         async for page in pages:
-            yield [name for row in page for name in (row.user_ref, row.display)]
+            yield _names(page, shown=True)
 
 
-async def open_in(conn: AsyncConnection, account: str) -> AsyncGenerator[tuple[int, list[str]], None]:
-    """Yield the references of the users of an account whose password a batch has still to set, with the batch."""
+async def open_in(
+    conn: AsyncConnection, account: str, *, shown: bool = False
+) -> AsyncGenerator[tuple[int, list[str]], None]:
+    """Yield the references of the users of an account whose password a batch has still to set, with the batch.
+
+    The name that they are shown by comes too where `shown`.
+    """
     which = (task.c.state.in_((TaskState.PENDING, TaskState.RUNNING)),)
     for batch_id in await _batches(conn, account, batch.c.finished_at.is_(None)):
-        async with aclosing(_pages(conn, batch_id, which=which)) as pages:
+        async with aclosing(_pages(conn, batch_id, task.c.display, which=which)) as pages:
             async for page in pages:
-                yield batch_id, [row.user_ref for row in page]
+                yield batch_id, _names(page, shown=shown)
+
+
+def _names(page: list[Any], *, shown: bool) -> list[str]:
+    return [name for row in page for name in ((row.user_ref, row.display) if shown else (row.user_ref,))]
 
 
 async def _batches(conn: AsyncConnection, account: str, which: ColumnElement[bool]) -> list[int]:

@@ -252,6 +252,20 @@ async def test_people_who_were_reset_lately_are_skipped(desk):
     assert called(desk, placed.id) == ["2", "3"]
 
 
+@pytest.mark.parametrize("state", ["pending", "succeeded"])
+async def test_without_a_listing_people_are_known_by_the_name_that_was_shown(desk, state):
+    """Whoever was named by id before, and by address now, is not reset a second time unasked."""
+    account = desk.account([user("1", "a@x.org"), user("2", "b@x.org")])
+    now = system_clock()
+    await desk.order("1")
+    moment = now.strftime("%Y-%m-%d %H:%M:%S.%f")
+    query(desk, "UPDATE task SET state = ?, finished_at = ?", state, None if state == "pending" else moment)
+    account.refuses = {"directory": ProviderRefused("no scope")}
+    placed = await desk.order("A@x.org", "b@x.org", skip_if_reset_since=now - timedelta(days=1))
+    assert len(skips(desk, placed.id)) == 1
+    assert called(desk, placed.id) == ["b@x.org"]
+
+
 async def test_ways_to_sign_in_are_asked_for_when_wanted(desk):
     """Who has no password is skipped; who is skipped already is not asked, and the calls are bounded."""
     users = [user(f"{number:03}", f"u{number}@x.org") for number in range(60)]
