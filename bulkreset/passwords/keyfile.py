@@ -86,7 +86,7 @@ def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
 
 def _text(path: Path, content: bytes) -> str:
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # editors of Windows put a byte order mark before it
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save the secret as plain text") from None
     if "\0" in text:

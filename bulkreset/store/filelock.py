@@ -34,9 +34,11 @@ def file_lock(path: Path) -> Iterator[None]:
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # O_NOFOLLOW: behind a link another's file would be made or locked
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise StoreError(f"cannot open the lock file {lock_path}: {error.strerror}") from None
+        fault = "is a link; remove it" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+        raise StoreError(f"the lock file {lock_path} {fault}") from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -83,7 +83,10 @@ def try_open(path: Path) -> None:
 def make_private(path: Path) -> None:
     """Make the file where there is none, readable by its owner only. Raises StoreError."""
     try:
-        path.touch(mode=0o600, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.chmod(0o600)  # the umask may have taken the owner's own rights
+    except FileExistsError:
+        return
     except OSError as error:
         raise StoreError(f"cannot make the database {path}: {error.strerror}; check the folder") from None
 

@@ -181,3 +181,8 @@ def test_a_secret_that_root_hands_to_a_group_of_ours_is_taken(monkeypatch, path,
     else:
         with pytest.raises(ConfigError, match="run: ch"):
             _refuse_unsafe(path, status)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path):
+    """Editors of Windows put one before the text; a login with it would be refused."""
+    assert read_secret_file(put(tmp_path / "secret", b"\xef\xbb\xbfhunter2\r\n")).reveal() == "hunter2"

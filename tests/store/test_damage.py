@@ -10,6 +10,7 @@ from sqlalchemy import text
 from bulkreset.errors import DamagedBatch, KeyMismatch, StoreError
 from bulkreset.model import Action, BatchState, Quota
 from bulkreset.options import Options
+from bulkreset.report.status import status
 from bulkreset.store import batches, control, damage, quotas, results
 
 QUOTA = Quota("zoom", "medium")
@@ -295,6 +296,7 @@ async def test_a_damaged_limit_halts_its_account_alone(store, order, claim, assi
     damaged = await order(["a", "b"])
     assert len((await claim(1, daily=10)).claims) == 1
     await harm(store, "quota", assignment)
+    assert [one.account for one in (await status(store)).accounts] == ["zoom"]
     assert list((await damage.mark(store, LABELS)).quotas) == [QUOTA]
     async with store.read() as conn:
         assert "damaged" in (await quotas.halts(conn))["zoom"]

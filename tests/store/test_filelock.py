@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from bulkreset.config import DatabaseSettings
-from bulkreset.errors import DatabaseReplaced, RunnerActive
+from bulkreset.errors import DatabaseReplaced, RunnerActive, StoreError
 from bulkreset.store.engine import open_store
 from bulkreset.store.filelock import file_lock, is_locked
 from bulkreset.store.migrate import upgrade
@@ -120,3 +120,16 @@ async def test_a_replaced_file_is_noticed(path, tmp_path):
             await store.prove_writable()
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_file_that_is_a_link_is_refused(tmp_path, there):
+    """Nothing is locked or made behind it."""
+    path, behind = tmp_path / "bulkreset.db", tmp_path / "elsewhere"
+    path.touch()
+    if there:
+        behind.touch()
+    path.with_name("bulkreset.db.lock").symlink_to(behind)
+    with pytest.raises(StoreError, match="is a link; remove it"), file_lock(path):
+        pass
+    assert behind.exists() is there
