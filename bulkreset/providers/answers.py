@@ -1,6 +1,7 @@
 """Reading what a provider answered: JSON, headers, and the rules about statuses that hold for all of them."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -11,6 +12,8 @@ from bulkreset.providers.base import Answer, sanitise
 from bulkreset.providers.retry_after import parse_retry_after
 
 WEB_PAGE: Final = "a web page in place of the API's answer; a proxy or captive portal may be in between"
+
+NETWORK_LOGIN: Final = 511  # Network Authentication Required (RFC 6585), which only a captive portal says
 
 _SHORT: Final = 128  # characters kept of a code or a request id
 
@@ -79,6 +82,13 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def count(value: object) -> int | None:
+    """Return a whole number that came as one or as its digits, None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
+        return int(value)
+    return whole(value)
+
+
 def moment(value: object) -> datetime | None:
     """Return an ISO 8601 date-time in UTC, None for anything else; one without an offset is UTC."""
     if not isinstance(value, str):
@@ -95,9 +105,14 @@ def plain(words: str | None) -> str:
     return " ".join((words or "").split()).casefold()
 
 
+def unmarked(body: bytes) -> bytes:
+    """Return a body without the byte-order mark and the blanks before it."""
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
 def is_page(answer: Answer) -> bool:
     """Tell a page of HTML or XML, which no documented answer of an API is, by its type or its first byte."""
-    start = answer.body[:1_000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = unmarked(answer.body[:1_000])
     return bool(start) and (start[:1] == b"<" or "html" in answer.headers.get("content-type", "").lower())
 
 
@@ -127,7 +142,7 @@ def common_ruling(answer: Answer, told: Told, now: datetime) -> Ruling | None:
         return Ruling(Outcome.UNEXPECTED, "the address redirects; check api_url")
     if status in (408, 409) or 500 <= status < 600:
         retry_at = asked_wait(answer, now) if status == 503 else None
-        note = page if status == 511 else None  # Network Authentication Required, which only a portal says
+        note = WEB_PAGE if status == NETWORK_LOGIN else None
         return Ruling(Outcome.PROVIDER_ERROR, note, retry_at, retry_at is not None)
     if page and status != 429:
         return Ruling(Outcome.FORBIDDEN if status == 403 else Outcome.UNKNOWN, page)

@@ -244,15 +244,21 @@ def sanitise(text: str, mask: Iterable[str] = ()) -> str:
     return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
+_HEX = re.compile(r"%[0-9A-F]{2}")
+
+
 def _spellings(secret: str) -> Iterable[str]:
     """Yield a secret as an answer may echo it: as it is, in JSON, in HTML, in a URL or a form."""
     page = html.escape(secret)
+    urls = (quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"))
     return (
         secret,
         json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),  # PHP's form
         json.dumps(secret, ensure_ascii=False)[1:-1],
         page,
         page.replace("&#x27;", "&#39;"),
-        quote(secret, safe="", errors="replace"),
-        quote_plus(secret, errors="replace"),
+        page.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),  # Go's form
+        *urls,
+        *(_HEX.sub(lambda found: found[0].lower(), url) for url in urls),  # .NET's form
     )

@@ -29,6 +29,7 @@ from bulkreset.errors import ConfigError
 from bulkreset.ownership import check_file
 from bulkreset.providers.base import Answer, Call
 from bulkreset.providers.connections import UNCONNECTED, Connections, Connector, Opener, unreachable
+from bulkreset.providers.encodings import NotWhole, decoded
 from bulkreset.providers.no_answer import Garbled, NoAnswer, Unclear
 from bulkreset.providers.wire import Fault, TolerantProtocol
 
@@ -76,14 +77,18 @@ class ReadTransport:
                 content = await _read(response, limit)
             finally:
                 response.release()
+            lowered = {name.lower(): value for name, value in response.headers.items()}
             if content is not None:
-                lowered = {name.lower(): value for name, value in response.headers.items()}
+                content = decoded(content, lowered.get("content-encoding", ""), limit)
+            if content is not None:
                 return Answer(response.status, lowered, content)
             fault = Garbled(f"{target.host}: the answer is longer than {limit} bytes")
         except NoAnswer as error:
             fault = type(error)(str(error))
         except TimeoutError:
             fault = Unclear(f"{target.host}: no complete answer in time")
+        except NotWhole:
+            fault = Garbled(f"{target.host}: the answer is not what its Content-Encoding says")
         except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError) as error:
             fault = _lost(target, error)
         # Raised out here, on a fresh exception: no context or traceback of it leads to the request's data.
@@ -125,7 +130,7 @@ class WriteTransport(ReadTransport):
         return Connections(opener, calls_per_s=calls_per_s, changed=changed)
 
 
-# Uncompressed: aiohttp takes a gzip body that was cut off for a shorter one, and the answers are tiny anyway.
+# Uncompressed: the answers are tiny.
 _WRITE_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 _FAULTS: Final = frozenset(map(str, Fault))
@@ -164,6 +169,7 @@ async def open_transport(
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
         },
+        auto_decompress=False,  # see `encodings`
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(_once,),
         raise_for_status=False,

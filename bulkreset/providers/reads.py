@@ -8,7 +8,7 @@ from typing import Final
 
 from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.logs import logger
-from bulkreset.providers.answers import WEB_PAGE, Told, asked_wait, is_page
+from bulkreset.providers.answers import NETWORK_LOGIN, WEB_PAGE, Told, asked_wait, is_page, unmarked
 from bulkreset.providers.base import Answer, Auth, Pace, sanitise
 from bulkreset.providers.http import ReadTransport
 from bulkreset.providers.no_answer import NoAnswer
@@ -22,7 +22,6 @@ SILENT_S: Final = 5.0
 
 LONGEST_BACKOFF_S: Final = 30.0
 _SHORTEST_BACKOFF_S: Final = 0.5
-NETWORK_LOGIN: Final = 511  # Network Authentication Required (RFC 6585): a captive portal
 LONGEST_WAIT_S: Final = 300.0  # in all; a provider that asks for more is away, as far as a read goes
 
 
@@ -110,11 +109,11 @@ class Reader:
         status = answer.status
         if 300 <= status < 400:
             return f"its address redirects (HTTP {status}), which the API never does"
-        if status == NETWORK_LOGIN or (status < 500 and is_page(answer)):
+        if status == NETWORK_LOGIN or (not _for_now(status) and is_page(answer)):
             return f"{WEB_PAGE}, or the address is another site's (HTTP {status})"
         if status == 404 and self.tell(answer).code not in self.known_404:
             return f"there is no such API at its address ({self.words(answer)})"
-        if status == 200 and answer.body.lstrip()[:1] not in (b"{", b"["):
+        if status == 200 and unmarked(answer.body)[:1] not in (b"{", b"["):
             return "what answers (HTTP 200) is not JSON, so it is not the API"
         return None
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bulkreset.errors import ConfigError, ProviderRefused, ProviderUnavailable
-from bulkreset.providers.answers import UNREADABLE, WEB_PAGE, is_page, read_json, table, text, whole
+from bulkreset.providers.answers import (
+    NETWORK_LOGIN,
+    UNREADABLE,
+    WEB_PAGE,
+    is_page,
+    read_json,
+    table,
+    text,
+    whole,
+)
 from bulkreset.providers.base import Answer, sanitise
 from bulkreset.providers.credentials import Credential, refresh_all
 from bulkreset.providers.no_answer import NoAnswer
@@ -20,6 +29,8 @@ from bulkreset.secret import Secret
 RENEW_EARLY: Final = 60.0  # seconds; what Zoom's own SDK uses (zoom/rivet-javascript, EXPIRATION_DELTA)
 RENEW_AGAIN: Final = 5.0  # seconds after a renewal that failed while the old token still serves
 LONGEST_LIFE: Final = 2 * 24 * 3600.0  # seconds; Zendesk's bound, and far above any other
+
+_NO_LOGIN_HERE: Final = frozenset({404, 405, 410})  # what an address answers where no login is
 
 HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 """What can stand in a header."""
@@ -180,6 +191,8 @@ class TokenAuth:
         token = text(told.get("access_token"))
         if token is None or not HEADER_TEXT.fullmatch(token):
             terms = self._grant.terms
+            if text(told.get("error")) in terms.advice:
+                raise self._refusal(answer)
             why = WEB_PAGE if is_page(answer) else f"so it may not be {terms.provider}'s"
             raise ProviderUnavailable(
                 f"account {self._account!r}: an answer to the login holds no token (HTTP 200): {why}; "
@@ -191,7 +204,7 @@ class TokenAuth:
         self._header = {"Authorization": f"Bearer {token}"}
         self._ends_at = asked_at + life
         self._renew_at = self._ends_at - min(RENEW_EARLY, life / 2)
-        self.scopes = frozenset((text(told.get("scope")) or "").replace(",", " ").split())
+        self.scopes = scopes_in(told.get("scope"))
         self.generation += 1
 
     def _refusal(self, answer: Answer) -> ProviderUnavailable | ProviderRefused:
@@ -204,12 +217,13 @@ class TokenAuth:
         reason = next(filter(None, (text(told.get(name)) for name in reasons)), None)
         said = f"{error} ({reason})" if error and reason else error or reason or f"HTTP {status}"
         said = sanitise(said, self.secrets())
-        if status in (408, 409, 429) or status >= 500:
+        if status in (408, 409, 429) or (status >= 500 and status != NETWORK_LOGIN):
             return self._away(said)
-        if 200 <= status < 400 or body is UNREADABLE or (status == 404 and error not in terms.advice):
+        known = error in terms.advice and not 300 <= status < 400
+        if not known and (not 400 <= status < 500 or body is UNREADABLE or status in _NO_LOGIN_HERE):
             return ProviderRefused(
                 f"account {self._account!r}: HTTP {status} is no answer of {terms.provider}'s login"
-                f"{f': {WEB_PAGE}' if is_page(answer) else ''}; check {terms.setting}"
+                f"{f': {WEB_PAGE}' if is_page(answer) or status == NETWORK_LOGIN else ''}; check {terms.setting}"
             )
         advice = terms.advice.get(error or "", terms.otherwise)
         return ProviderRefused(f"account {self._account!r}: {terms.provider} refused the login: {said}; {advice}")
@@ -218,6 +232,12 @@ class TokenAuth:
         return ProviderUnavailable(
             f"account {self._account!r}: no login at {self._grant.terms.provider}: {why}; try again later"
         )
+
+
+def scopes_in(told: object) -> frozenset[str]:
+    """Return a token's scopes, from one text (RFC 6749, 3.3) or a list."""
+    texts = told if isinstance(told, list) else [told]
+    return frozenset(scope for item in texts for scope in (text(item) or "").replace(",", " ").split())
 
 
 def _life(told: object, untold: float) -> float:

@@ -33,7 +33,7 @@ from bulkreset.providers.http import ReadTransport, WriteTransport
 from bulkreset.providers.no_answer import Unclear, Unreachable
 from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
 from bulkreset.providers.requirements import policy_from
-from bulkreset.providers.tokens import TokenAuth
+from bulkreset.providers.tokens import TokenAuth, scopes_in
 from bulkreset.providers.zendesk_answers import SETTING_ADVICE, read_answer, rule, rule_revocation
 from bulkreset.providers.zendesk_auth import FixedToken, ZendeskGrant
 from bulkreset.providers.zendesk_users import NEEDS, ZendeskUsers, ref_fault
@@ -229,9 +229,7 @@ class Zendesk:
         if answer.status == 403:
             return [Finding("scopes", ok=False, detail=f"{self._reader.words(answer)}; {NEEDS}")]
         token = table(table(read_json(answer.body)).get("token"))
-        listed = token.get("scopes")
-        scopes = {text(scope) or "" for scope in listed} if isinstance(listed, list) else self.auth.scopes
-        findings = [scopes_finding(scopes)]
+        findings = [scopes_finding(scopes_in(token.get("scopes")) or self.auth.scopes)]
         ends_at = moment(token.get("expires_at"))
         if isinstance(self.auth, FixedToken):
             self.auth.ends_at = ends_at

@@ -17,7 +17,7 @@ from bulkreset.errors import ProviderError, ProviderRefused
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action, Verdict
 from bulkreset.passwords.policy import STRONGEST, Policy
-from bulkreset.providers.answers import Ruling, Told, read_json, table, verdict, whole
+from bulkreset.providers.answers import Ruling, Told, count, read_json, table, verdict
 from bulkreset.providers.base import Answer, Call, Checkup, DirectoryUser, Finding, Login, Pace, Remark
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
@@ -258,8 +258,8 @@ def _policy(requirement: Mapping[str, object]) -> Policy:
     `consecutive_characters_length` n (4 to 8, 0 for off) allows runs of n - 1. The basic requirement forbids
     runs too, without a number, so that no run above 2 is ever built.
     """
-    least = whole(requirement.get("minimum_password_length")) or 0
-    run = whole(requirement.get("consecutive_characters_length")) or 0
+    least = count(requirement.get("minimum_password_length")) or 0
+    run = count(requirement.get("consecutive_characters_length")) or 0
     return dataclasses.replace(
         STRONGEST,
         min_length=min(max(least, BASIC_LENGTH), MAX_LENGTH),

@@ -101,6 +101,24 @@ async def test_a_page_in_the_middle_may_pass(account, pot, clock):
         await provider.headcount(pot)
 
 
+@pytest.mark.parametrize("status", ["408 Request Timeout", "409 Conflict", "429 Too Many Requests"])
+async def test_a_page_that_asks_to_wait_is_waited_for(account, pot, clock, status):
+    """A gateway's page about too many calls or a slow one is of no address: the read is made again."""
+    provider, answers, _ = account
+    users = json.dumps({"users": [], "total_records": 3, "count": {"value": 3}}).encode()
+    answers[:] = [(status, PAGE, "text/html"), ("200 OK", users, "application/json")]
+    assert await provider.headcount(pot) in (3, 9)
+    assert clock.slept == [1]
+
+
+async def test_a_byte_order_mark_is_of_no_other_product(account, pot):
+    """JSON that begins with the mark is read as JSON."""
+    provider, answers, _ = account
+    users = json.dumps({"users": [], "total_records": 3, "count": {"value": 3}}).encode()
+    answers[:] = [("200 OK", b"\xef\xbb\xbf" + users, "application/json")]
+    assert await provider.headcount(pot) in (3, 9)
+
+
 @pytest.mark.parametrize(
     "body",
     [b'{"error": "InvalidEndpoint", "description": "Not found"}', b'{"code": 2300}', b"{}", PAGE, b""],

@@ -5,6 +5,7 @@ import gzip
 import socket
 import ssl
 import traceback
+import zlib
 from datetime import timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from bulkreset.providers.http import (
 from bulkreset.providers.no_answer import Unclear, Unreachable
 
 SECRET = "pa55-Word-nobody-may-see"
+REFUSAL = b'{"error": "Forbidden"}'
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 
 
@@ -127,6 +129,15 @@ async def test_reads_are_not_repeated_either(raw_server, http_answer, transport)
             % (len(bomb := gzip.compress(b"x" * 10_000_000)), bomb),
             id="gzip bomb",
         ),
+        *(
+            pytest.param(
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (encoding, len(packed), packed),
+                id=f"{encoding.decode()} cut off after {len(packed)}",
+            )
+            for encoding, whole in ((b"gzip", gzip.compress(REFUSAL)), (b"deflate", zlib.compress(REFUSAL)))
+            for packed in (whole[:1], whole[:10], whole[:-4])
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n", id="endless header"),
     ],
 )
@@ -144,6 +155,27 @@ async def test_an_answer_that_is_not_whole_leaves_the_outcome_unclear(raw_server
     assert len(server.requests) == 1
     assert "127.0.0.1" in str(caught.value)
     assert_tells_nothing(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "bare deflate"])
+async def test_a_compressed_body_is_read_whole(raw_server, transport, encoding):
+    """What nobody asked for is understood all the same: members of gzip, zlib's stream, a bare one."""
+    bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = {
+        "gzip": gzip.compress(REFUSAL[:9]) + gzip.compress(REFUSAL[9:]),
+        "GZIP": gzip.compress(REFUSAL),
+        "deflate": zlib.compress(REFUSAL),
+        "bare deflate": bare.compress(REFUSAL) + bare.flush(),
+    }[encoding]
+
+    async def behave(request, writer):
+        name = encoding.split()[-1].encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % (name, len(packed)) + packed)
+
+    async with raw_server(behave) as server:
+        assert (await transport.send(write(server.url), HEADERS)).body == REFUSAL
+        assert (await transport.get(server.url, HEADERS)).body == REFUSAL
 
 
 async def test_a_body_up_to_the_limit_is_read_whole(raw_server, http_answer, transport):

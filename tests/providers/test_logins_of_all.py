@@ -232,10 +232,38 @@ async def test_a_captive_portal_at_the_login_names_the_address(auth, logins, pro
     setting = "oauth_url" if provider == "zoom" else "subdomain or api_url"
     page = Answer(200, {"content-type": "text/html"}, b"<html>Sign in to GuestWifi</html>")
     away = Answer(404, {}, b'{"error": "InvalidEndpoint", "description": "Not found"}')
-    logins.answers = [page, away, Answer(302, {"location": "https://portal.example"}, b"")]
-    for _ in range(3):
-        with pytest.raises((ProviderRefused, ProviderUnavailable), match=f"check {setting}"):
+    method = Answer(405, {}, b'{"message": "Method Not Allowed"}')
+    network = Answer(511, {}, b"")
+    logins.answers = [page, network, away, method, Answer(302, {"location": "https://portal.example"}, b"")]
+    while logins.answers:
+        portal = logins.answers[0] in (page, network)
+        with pytest.raises((ProviderRefused, ProviderUnavailable), match=f"check {setting}") as caught:
             await auth.prepare()
+        assert ("captive portal" in str(caught.value)) is portal
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
+async def test_a_refusal_that_has_a_name_is_one_under_any_status(auth, logins, status):
+    """`invalid_client` is of the client and not of the address, even where it comes as a success."""
+    logins.answers = [refused(status=status)]
+    with pytest.raises(ProviderRefused, match=r"no, thanks.*client_id"):
+        await auth.prepare()
+
+
+@pytest.mark.parametrize("told", ["read write", "read,write", ["read", "write"], ["read write"]])
+async def test_scopes_are_read_in_every_form(auth, logins, told):
+    """One text, or a list of texts."""
+    logins.answers = [granted(1, scope=told)]
+    await auth.prepare()
+    assert auth.scopes == {"read", "write"}
+
+
+@pytest.mark.parametrize("told", [None, "", 7.5, {}, [], [None, {}], True])
+async def test_scopes_that_are_not_told_are_none(auth, logins, told):
+    """What is no text names no scope, and stops no login."""
+    logins.answers = [granted(1, scope=told)]
+    await auth.prepare()
+    assert auth.scopes == frozenset()
 
 
 ADVICE = {

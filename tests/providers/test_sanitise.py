@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -24,6 +25,9 @@ AWKWARD = "p&<\"'ä/ +%\\x9"
         html.escape(AWKWARD).replace("&#x27;", "&#39;"),
         quote(AWKWARD, safe=""),
         quote_plus(AWKWARD),
+        re.sub("%..", lambda found: found[0].lower(), quote(AWKWARD, safe="")),
+        json.dumps(AWKWARD)[1:-1].replace("/", "\\/"),
+        html.escape(AWKWARD).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
     ],
 )
 def test_a_secret_is_masked_however_it_is_echoed(spelling):

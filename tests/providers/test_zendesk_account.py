@@ -290,6 +290,8 @@ async def test_an_api_token_is_warned_of_by_the_dates_of_its_end(zendesk, pot):
     [
         (["read", "write"], True),
         (["write", "read", "tickets:read"], True),
+        ("read write", True),
+        ("read", False),
         (["read"], False),
         (["write"], False),
         (["users:read", "users:write"], False),

@@ -144,6 +144,7 @@ async def test_the_policy_is_read_from_the_account(zoom, pot):
         ({"minimum_password_length": 0, "consecutive_characters_length": 0}, 8, True, 2),
         ({"minimum_password_length": 14, "have_special_character": True}, 14, True, 2),
         ({"minimum_password_length": 99, "consecutive_characters_length": 8}, 31, True, 2),
+        ({"minimum_password_length": "14", "consecutive_characters_length": "2"}, 14, True, 1),
         ({"minimum_password_length": "many", "consecutive_characters_length": 2}, 8, True, 1),
     ],
 )
