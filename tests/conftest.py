@@ -6,6 +6,7 @@ from hypothesis import settings
 
 # Speed is measured in benchmarks/; how long an example takes on a busy machine proves nothing.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("untimed")
 
 # `installation` and `databases` are shared by several folders of tests, which are not packages.
