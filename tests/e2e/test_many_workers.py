@@ -94,7 +94,7 @@ async def test_two_batches_of_an_account_progress_together(account, installation
 async def test_a_small_batch_that_comes_later_ends_long_before_the_huge_one(account, installation):
     """Ordered in the middle of a huge run, ten users are done while many of the others still wait."""
     # Each call of an order waits behind what the workers have claimed ahead, a second at most, and it makes two.
-    tenant = account("zoom", count=600, per_second=150)
+    tenant = account("zoom", count=600, per_second=100)
     huge = await installation.order("zoom", addresses(1, 590))
     small = []
 
