@@ -10,6 +10,7 @@ from bulkreset.cli.words import duration
 from bulkreset.intake.concerns import Concern
 from bulkreset.model import TaskState
 from bulkreset.report.grid import Column, Row, folded, joined, lines
+from bulkreset.report.needs import next_steps
 from bulkreset.report.render import doubts, standing
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -127,6 +128,7 @@ def _facts(seen: Seen) -> Iterator[tuple[str, str | list[str]]]:
         if words := [f"{n:,} {word}" for word, n in counts.items() if n]:
             yield name, words
     yield from (("in doubt", doubt.removeprefix("in doubt ")) for doubt in doubts(batch))
+    yield from (("next", f"`{step}`") for step in next_steps(batch))
 
 
 def _ordered_so(seen: Seen) -> Iterator[tuple[str, str]]:

@@ -93,6 +93,23 @@ def test_what_was_accepted_and_who_is_in_doubt_is_shown_with_a_batch(width):
     assert max(map(len, lines)) <= width
 
 
+@pytest.mark.parametrize(
+    ("state", "counts", "commands"),
+    [
+        (BatchState.DONE, {"succeeded": 9}, ["batch close 1"]),
+        (BatchState.DONE, {"succeeded": 8, "failed": 1}, ["report 1 --state failed", "batch close 1"]),
+        (BatchState.PAUSED, {"pending": 9}, ["batch resume 1"]),
+        (BatchState.OPEN, {"pending": 9}, []),
+    ],
+)
+def test_a_batch_is_shown_with_the_commands_that_come_next(state, counts, commands):
+    """Whoever looks at one batch need not look into the guide."""
+    lines = described(Seen(batch(state=state, counts=NONE | counts, closed_at=None), (), None), 80)
+    assert [line.split(None, 1)[1] for line in lines if line.split()[:1] == ["next"]] == [
+        f"`bulkreset {command}`" for command in commands
+    ]
+
+
 def test_the_list_can_be_narrowed_and_turned_round(folder, zoom, zendesk):
     """Filters narrow the list together, a repeated one lets any of its values through; JSON obeys them too."""
     folder.create("zoom", emails(1))
