@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import crash, limit, million, readme, rivals, startup, transactions, uncapped
+from benchmarks import crash, disturbance, limit, million, readme, rivals, startup, transactions, uncapped
 from benchmarks.machine import describe
 from benchmarks.measure import Measure, number
 from benchmarks.processes import RunFailed
@@ -24,6 +24,7 @@ BENCHMARKS: Final[dict[str, Callable[..., list[Measure]]]] = {
     "limit-20": partial(limit.limit, limit.Strict("zoom", 20, users=400)),
     "limit-60": partial(limit.limit, limit.Strict("zoom", 60, users=1_000)),
     "limit-700": partial(limit.limit, limit.Strict("zendesk", 700, users=860)),
+    **{f"limit-{one.name}": partial(disturbance.kept, one) for one in disturbance.DISTURBANCES},
     "cpu": limit.cpu,
     "uncapped": uncapped.against_sandbox,
     "uncapped-204": uncapped.against_answerer,

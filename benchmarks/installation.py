@@ -25,13 +25,15 @@ _CONFIG: Final = """\
 url = "{database}"
 
 [passwords]
-key = {{ file = "bulkreset.key" }}
+key = {{ file = "{key}" }}
 
 [runner]
 concurrency = {concurrency}
 
+[http]
+{http}
 [accounts.tenant]
-share = 1.0
+share = {share}
 """
 _ACCOUNT: Final = {
     "zoom": """\
@@ -68,7 +70,7 @@ _UPKEEP: Final = ("VACUUM ANALYZE task", "VACUUM ANALYZE attempt")
 class Installation:
     """The folder and the commands run in it, each as its own process; `url` is the tenant's.
 
-    The database is the embedded default, or the one of `database_url`.
+    The database is the embedded default, or the one of `database_url`; the key is its own, or that of another.
     """
 
     def __init__(
@@ -80,6 +82,9 @@ class Installation:
         *,
         provider: str = "zoom",
         concurrency: int = 500,
+        share: float = 1.0,
+        http: str = "",
+        key: Path | None = None,
     ) -> None:
         self.config = folder / "config.toml"
         self._database_url = database_url
@@ -87,7 +92,9 @@ class Installation:
         secret = folder / "tenant.secret"
         secret.touch(mode=0o600)
         secret.write_text(_SECRET[provider])
-        text = _CONFIG.format(database=database_url, concurrency=concurrency)
+        text = _CONFIG.format(
+            database=database_url, concurrency=concurrency, share=share, http=http, key=key or "bulkreset.key"
+        )
         self.config.write_text(text + _ACCOUNT[provider].format(url=url, rate=rate))
         run(python("-m", "bulkreset", "init", folder), within_s=60)
 

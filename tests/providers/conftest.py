@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from certificates import self_signed
 
+from benchmarks.certificates import self_signed
 from bulkreset.providers.base import Answer
 from bulkreset.providers.http import WriteTransport, open_transport
 

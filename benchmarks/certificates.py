@@ -1,18 +1,20 @@
-"""Certificates for servers of the tests on this machine."""
+"""Certificates for servers on this machine; tests and benchmarks share them."""
 
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-_LOOPBACK = ipaddress.ip_address("127.0.0.1")
+_LOOPBACK: Final = ipaddress.ip_address("127.0.0.1")
 
 
-def self_signed(folder):
+def self_signed(folder: Path) -> tuple[Path, Path]:
     """Write a certificate for 127.0.0.1 that trusts itself; return the (certificate, key) files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
@@ -40,7 +42,7 @@ def self_signed(folder):
     return cert_file, key_file
 
 
-def server_context(files):
+def server_context(files: tuple[Path, Path]) -> ssl.SSLContext:
     """Return what a server with these files speaks TLS with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
