@@ -112,7 +112,9 @@ class TestRecipients:
         assert "no recipients" in refusal([])
 
     @pytest.mark.parametrize(
-        "wrong", ["", "age1", PUBLIC[:-1], f"{PUBLIC[:-1]}!", "ssh-rsa AAAA", "ops@example.com\n\x1b"]
+        "wrong",
+        ["", "age1", PUBLIC[:-1], f"{PUBLIC[:-1]}!", "ssh-rsa AAAA", "ops@example.com\n\x1b"],
+        ids=["empty", "a beginning", "cut", "its last letter changed", "of SSH", "an address"],
     )
     def test_the_wrong_one_is_named(self, wrong):
         """By its place and by twelve characters of it at most."""
@@ -131,6 +133,7 @@ class TestRecipients:
             "AGE-PLUGIN-YUBIKEY-1QQQQ",
             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNza",
         ],
+        ids=["as it is", "in small letters", "between blanks", "as a comment", "of a plugin", "of SSH"],
     )
     def test_an_identity_is_refused_and_not_repeated(self, secret):
         """Whoever gives the secret half by mistake is told so, without a character of it."""
@@ -147,7 +150,9 @@ class TestIdentities:
         assert identities(IDENTITY, OTHER).open(sealed).reveal() == PASSWORD
 
     @pytest.mark.parametrize(
-        "text", ["# only a comment", f"# one\n{PUBLIC}", f"# one\n{str(IDENTITY)[:-1]}", "-----BEGIN x"]
+        "text",
+        ["# only a comment", f"# one\n{PUBLIC}", f"# one\n{str(IDENTITY)[:-1]}", "-----BEGIN x"],
+        ids=["no key", "a recipient", "a key that is cut", "another kind of key"],
     )
     def test_another_file_is_refused(self, text):
         """The file and the line are named; nothing of the content is."""
