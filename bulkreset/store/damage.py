@@ -30,6 +30,7 @@ from bulkreset.store.engine import LONG, Store
 from bulkreset.store.faults import Fault, Labels
 from bulkreset.store.locks import lock_batch, lock_tasks
 from bulkreset.store.tables import (
+    NO_TIME,
     any_task,
     attempt,
     batch,
@@ -71,7 +72,9 @@ async def mark(store: Store, labels: Labels) -> Marked:
     Tasks that are claimed are left to their worker, and looked at when it has given them back.
     """
     async with store.read(LONG) as conn:
-        now = await store.now(conn)
+        # A clock that was set back, or has not been set yet, makes no time of ours one that lies too far ahead.
+        ordered = await conn.scalar(select(func.max(batch.c.created_at)).where(batch.c.state.not_in(_ENDED)))
+        now = max(await store.now(conn), ordered or NO_TIME)
         of_batch = faults.of_batch(now, labels, sqlite=store.sqlite)
         found = Marked(
             tasks=await _damaged_tasks(conn, faults.of_task(now, labels, sqlite=store.sqlite)),

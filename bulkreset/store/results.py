@@ -4,12 +4,25 @@ A result that comes too late closes its own attempt row and can never overwrite 
 a result too, with outcome `released`. What no result will come for, because its worker is gone, is rescued.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Integer,
+    Text,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
@@ -100,12 +113,15 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
     """
     async with store.write() as conn:
         now = await store.now(conn)
-        gone = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
-        if not all_running:
-            gone = gone.where(or_(task.c.lease_until < now, task.c.lease_until.is_(None)))  # none: it was damaged
-        # In the order of the lease index. A row that another worker holds is being rescued or recorded just now.
-        gone = gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE).with_for_update(skip_locked=True)
-        rows = sorted(await rows_out(conn, gone))
+        running = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
+        # One without a lease was damaged. Asked for apart: an OR of both would not be found by the index.
+        ended = [running] if all_running else [running.where(which) for which in _ended_by(now)]
+        rows: list[list[Any]] = []
+        for gone in ended:
+            # In the order of the lease index. A row that is held is being rescued or recorded just now.
+            held = gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE - len(rows))
+            rows += await rows_out(conn, held.with_for_update(skip_locked=True))
+        rows.sort()
         if not rows:
             return 0
         parameters = {
@@ -117,6 +133,11 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         rescued = (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
         await second.release(conn, [(task_id, False) for task_id, _ in rows], now=now)
         return rescued
+
+
+def _ended_by(now: datetime) -> Iterator[ColumnElement[bool]]:
+    yield task.c.lease_until < now
+    yield task.c.lease_until.is_(None)
 
 
 async def _keep_in_escrow(conn: AsyncConnection, closings: Sequence[Closing]) -> None:

@@ -52,8 +52,8 @@ class Stepped(datetime):
         return datetime.now(tz) + timedelta(seconds=offset)
 
 
-def engine_on_a_small_disk(path):
-    made = make_engine(path)
+def engine_on_a_small_disk(path, **options):
+    made = make_engine(path, **options)
 
     @event.listens_for(made.sync_engine, "begin")
     def begin(conn):

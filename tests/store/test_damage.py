@@ -145,6 +145,14 @@ ON_SQLITE = [
 ]
 
 
+async def test_a_clock_that_is_years_behind_makes_nothing_damaged(store, order, claim, hand):
+    """A machine that has not set its clock yet must not give up everybody whom it finds in its table."""
+    await order(["a", "b"])
+    await claim(1)
+    hand.pass_(-20 * 365 * 86_400)
+    assert await damage.mark(store, LABELS) == damage.Marked()
+
+
 @pytest.mark.parametrize(("assignment", "what"), [*ON_BOTH, *ON_SQLITE])
 async def test_a_damaged_task_fails_alone_and_is_named(store, order, claim, assignment, what):
     """Whatever its row holds: it is marked, the others are claimed, and everything can be looked at throughout."""
