@@ -64,7 +64,15 @@ class BatchState(StrEnum):
     @classmethod
     def stored(cls, word: str) -> "BatchState":
         """Read a state from its row; a word that is none was put there by damage, and stands for a halt."""
-        return cls(word) if word in set(cls) else cls.HALTED
+        try:
+            return cls(word)
+        except ValueError:
+            return cls.HALTED
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing goes on in a batch in this state, unless somebody retries its failed tasks."""
+        return self in (BatchState.CANCELLED, BatchState.DONE)
 
 
 DAMAGED: Final = "damaged"

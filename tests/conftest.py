@@ -30,3 +30,14 @@ def database_url(request):
     if request.param == "sqlite":
         return SQLITE
     return request.getfixturevalue("postgres_server").fresh()
+
+
+@pytest.fixture
+async def sandbox():
+    """Mock servers in this process, which have no tenants yet."""
+    from bulkreset.sandbox import Sandbox
+
+    sandbox = Sandbox()
+    await sandbox.start()
+    yield sandbox
+    await sandbox.stop()

@@ -90,8 +90,9 @@ def folded(text: str, width: int | None, indent: str = "", rest: str | None = No
 
 def joined(facts: Iterable[str], width: int | None, *, between: str = " · ", rest: str = "  ") -> list[str]:
     """Return facts side by side in lines that fit; a line ends between two of them wherever one fits in a line."""
-    whole = (fact.replace(" ", _UNBROKEN) for fact in facts)
-    return [one.replace(_UNBROKEN, " ") for one in folded(between.join(whole), width, rest=rest)]
+    if width is None:
+        return [between.join(facts)]
+    return folded(between.join(fact.replace(" ", _UNBROKEN) for fact in facts), width, rest=rest)
 
 
 def cut(text: str, width: int) -> str:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 
 from bulkreset.model import Claim
+from bulkreset.runner.waiting import until_set
 
 
 class Buffer:
@@ -60,6 +61,4 @@ class Buffer:
     async def until_dropped(self, seconds: float) -> None:
         """Wait until it is emptied, so many seconds at most; there is one waiter."""
         self._dropped.clear()
-        waker = asyncio.ensure_future(self._dropped.wait())
-        await asyncio.wait([waker], timeout=seconds)
-        waker.cancel()
+        await until_set(self._dropped, seconds)

@@ -17,7 +17,7 @@ _SOONEST_S: Final = 1.0
 class Inspection:
     """Marks what is damaged, so that it stops itself alone; `step` is called at every poll.
 
-    All that is not finished is read for it: a second for a million users.
+    All that is not finished is read for it: about a second for 200,000 users on two slow cores.
     """
 
     def __init__(self, store: Store, labels: Labels, now: Callable[[], float] = monotonic) -> None:

@@ -30,6 +30,7 @@ from bulkreset.runner.handling import PROTECTED, Handling
 from bulkreset.runner.pace import Pace
 from bulkreset.runner.recorder import GATHER_S
 from bulkreset.runner.standing import KnownPolicy, Login
+from bulkreset.runner.waiting import until_set
 from bulkreset.runner.watch import Watch
 from bulkreset.runner.way_out import WayOut
 from bulkreset.store import claims, quotas
@@ -81,8 +82,7 @@ class Lane:
         self._room = asyncio.Semaphore(context.concurrency)
         self._stopping = asyncio.Event()
         self._low = asyncio.Event()  # the buffer wants more
-        way = context.transport, provider.base_url
-        self._way_out = WayOut(which.account, *way, rate, self._pace.spacing, self._low.set)
+        self._way_out = WayOut(context.transport, provider, self._pace, self._low.set)
         self._claiming = False
         self._lead = _LEAD
         self._clock = ClockWatch()
@@ -239,10 +239,11 @@ class Lane:
 
         Tell whether calls may leave by it now: what left by a higher one must leave the window first.
         """
-        if (before := self._pace.heed(told := self.provider.told_rate(self.quota.label))) is None:
+        told = self.provider.told_rate(self.quota.label)
+        if (before := self._pace.heed(told)) is None:
             return True
         logger().warning("limit_told", account=self.quota.account, told=str(told), kept=str(self._pace.rate))
-        self._way_out.keep_to(self._pace.rate, self._pace.spacing)
+        self._way_out.keep_to(self._pace)
         if self._pace.rate.calls > before.calls or not self.sent:
             return True
         self._cold_until = monotonic() + self._pace.settles_after(self.sent)
@@ -301,9 +302,7 @@ class Lane:
         """Wait, but not when the buffer runs low or the lane stops."""
         if seconds <= 0:
             return
-        waker = asyncio.ensure_future(self._low.wait())
-        await asyncio.wait([waker], timeout=seconds)
-        waker.cancel()
+        await until_set(self._low, seconds)
         self._low.clear()
 
     async def _dispatch(self) -> None:
@@ -354,7 +353,7 @@ class Lane:
     def _landed(self, call: asyncio.Task[None]) -> None:
         self._in_flight.discard(call)
         self._room.release()
-        if not call.cancelled() and (error := call.exception()):
+        if not call.cancelled() and (error := call.exception()) is not None:
             # Its attempt stays open and is rescued as unknown; nothing is guessed.
             logger().error("result_not_understood", account=self.quota.account, exc_info=error)
 
@@ -410,9 +409,9 @@ class Lane:
         """Send a call and say what its answer means, or that there is none."""
         headers = {**self.provider.auth.headers(), "X-Request-Id": f"{claim.batch_id}-{claim.task_id}-{claim.n}"}
         found = await self._way_out.exchange(claim, call, headers, reserved)
-        return (
-            found if isinstance(found, Verdict) else self._handling.classify(claim, found, self._at(monotonic()))
-        )
+        if isinstance(found, Verdict):
+            return found
+        return self._handling.classify(claim, found, self._at(monotonic()))
 
     def _call(self, claim: Claim) -> Call | None:
         """Build the call of a claim; where nothing may be sent for it, close it and return None."""

@@ -54,7 +54,7 @@ class Progress:
             self._counted_at = self._now()
             await self._count([row.id for row in rows if row.state == BatchState.OPEN])
         for row in rows:
-            if row.state in (BatchState.DONE, BatchState.CANCELLED):
+            if self._states[row.id].final:
                 del self._states[row.id]
 
     async def _count(self, ids: list[int]) -> None:

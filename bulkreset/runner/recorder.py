@@ -7,6 +7,7 @@ from typing import Final
 
 from bulkreset.errors import DatabaseReplaced, StoreError
 from bulkreset.logs import logger
+from bulkreset.runner.waiting import until_set
 from bulkreset.store import results
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Halt, Pause
@@ -100,9 +101,7 @@ class Recorder:
         """Wait for results, gather for a moment, and write them."""
         await self._some.wait()
         if not self._enough.is_set() and not self._stopping:
-            gathering = asyncio.ensure_future(self._enough.wait())
-            await asyncio.wait([gathering], timeout=GATHER_S)
-            gathering.cancel()
+            await until_set(self._enough, GATHER_S)
         await self._write()
 
     async def _write(self) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import random
-from datetime import timedelta
 from time import monotonic
 from typing import Final
 
@@ -41,7 +40,7 @@ class Login:
         except ProviderUnavailable as error:
             wait = backoff(self._failures, random.random())  # noqa: S311  (spreads waits, guards nothing)
             self._failures += 1
-            self.again_at = monotonic() + wait / timedelta(seconds=1)
+            self.again_at = monotonic() + wait.total_seconds()
             logger().warning("login_delayed", account=self._account, reason=str(error))
             return False
         self._failures = 0

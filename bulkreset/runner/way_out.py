@@ -7,14 +7,14 @@ from typing import Final
 
 from bulkreset.limits.belt import belt
 from bulkreset.limits.flight import Flight
-from bulkreset.limits.quota import US, Spacing
-from bulkreset.limits.rates import Rate
+from bulkreset.limits.quota import US
 from bulkreset.logs import logger
 from bulkreset.model import Claim, Outcome, Verdict
-from bulkreset.providers.base import Answer, Call
+from bulkreset.providers.base import Answer, Call, Provider
 from bulkreset.providers.connections import Connections, Reserved
 from bulkreset.providers.http import WriteTransport
 from bulkreset.providers.no_answer import Garbled, NotSent, Unclear, Unreachable
+from bulkreset.runner.pace import Pace
 
 # How often is looked whether answers have made room.
 _LOOK_AGAIN_S: Final = 0.002
@@ -24,28 +24,21 @@ class WayOut:
     """The way out of one lane. It has one user at a time, the lane's dispatcher."""
 
     def __init__(
-        self,
-        account: str,
-        transport: WriteTransport,
-        url: str,
-        rate: Rate,
-        spacing: Spacing,
-        connected: Callable[[], None],
+        self, transport: WriteTransport, provider: Provider, pace: Pace, connected: Callable[[], None]
     ) -> None:
-        self._account = account
+        self._provider = provider
         self._transport = transport
-        self._url = url
         self._connected = connected
         self._connections: Connections | None = None
         self._waited_for = False
-        self._flight = Flight(rate, spacing)
-        self.keep_to(rate, spacing)
+        self._flight = Flight(pace.rate, pace.spacing)
+        self.keep_to(pace)
 
-    def keep_to(self, rate: Rate, spacing: Spacing) -> None:
+    def keep_to(self, pace: Pace) -> None:
         """Keep to another rate from now on."""
-        self._spacing = spacing
-        self._belt = belt(rate, spacing)
-        self._flight.keep_to(rate, spacing)
+        self._spacing = pace.spacing
+        self._belt = belt(pace.rate, pace.spacing)
+        self._flight.keep_to(pace.rate, pace.spacing)
 
     def ready(self) -> bool:
         """Tell whether the first calls find connections; `connected` is called when that has changed.
@@ -54,7 +47,7 @@ class WayOut:
         """
         if self._connections is None:
             self._connections = self._transport.connections(
-                self._url, calls_per_s=US / self._spacing.interval_us, changed=self._changed
+                self._provider.base_url, calls_per_s=US / self._spacing.interval_us, changed=self._changed
             )
         self._waited_for = not self._connections.usable()
         return not self._waited_for
@@ -106,7 +99,7 @@ class WayOut:
             return Verdict(Outcome.UNKNOWN, message=str(error), unreadable=isinstance(error, Garbled))
         except Exception as error:  # noqa: BLE001  (the top of a task)
             # Ours to mend, and no reason to lose the call: it may have left.
-            logger().exception("call_broke_off", account=self._account)
+            logger().exception("call_broke_off", account=self._provider.account)
             self._flight.lost(_key(claim), monotonic())
             return Verdict(Outcome.UNKNOWN, message=f"internal error: {type(error).__name__}")
         self._flight.answered(_key(claim), monotonic())

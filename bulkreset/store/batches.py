@@ -31,7 +31,7 @@ from bulkreset.store.locks import lock_batch, lock_orders, lock_tasks
 from bulkreset.store.rosters import Entries
 from bulkreset.store.rows import readable
 from bulkreset.store.stops import Stop
-from bulkreset.store.tables import any_in_state, batch, is_pending, open_elsewhere, task
+from bulkreset.store.tables import any_in_state, batch, is_pending, is_unfinished, open_elsewhere, task
 from bulkreset.store.tally import Tally
 
 _ACTIVE = (TaskState.PENDING, TaskState.RUNNING)
@@ -191,7 +191,7 @@ async def find(
     """
     chosen: list[ColumnElement[bool]] = []
     if ids or unfinished:
-        going_on = batch.c.state.not_in((BatchState.DONE, BatchState.CANCELLED)) if unfinished else false()
+        going_on = is_unfinished() if unfinished else false()
         chosen.append(or_(batch.c.id.in_(ids), going_on))
     for column, values in ((batch.c.account, accounts), (batch.c.incident, incidents), (batch.c.state, states)):
         if values:
@@ -241,7 +241,7 @@ async def resume(store: Store, batch_id: int, actor: str) -> None:
         # A batch that is open at a halted account is waiting too; resuming it is what its operator means. One that
         # has ended stays as it is: it may be the only one left by which the account can be named.
         allowed = {BatchState.PAUSED, BatchState.HALTED} | ({BatchState.OPEN} if lifts else set())
-        if found is not None and lifts and found.state in (BatchState.DONE, BatchState.CANCELLED):
+        if found is not None and lifts and BatchState.stored(found.state).final:
             await lock_batch(conn, batch_id)
             await audit.append(conn, batch_id, at=await store.now(conn), actor=actor, kind="halt_lifted")
         else:

@@ -121,7 +121,7 @@ async def close(store: Store, batch_id: int, actor: str, **found: Any) -> None:
             batch_id,
             actor,
             "closed",
-            {BatchState.DONE, BatchState.CANCELLED},
+            {state for state in BatchState if state.final},
             detail=found,
             closed_at=await store.now(conn),
         )

@@ -6,14 +6,16 @@ fails, such a batch and such an account halt. What is only ever sent (a password
 it is about to be.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
+    Row,
+    Select,
     and_,
     case,
     cast,
@@ -25,9 +27,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import DAMAGED, Action, BatchState, Outcome, Quota, TaskState
-from bulkreset.store import audit, faults, quotas, second
+from bulkreset.store import faults, quotas, second
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.faults import Fault, Labels
+from bulkreset.store.halts import halt
 from bulkreset.store.locks import lock_batch, lock_tasks
 from bulkreset.store.tables import (
     NO_TIME,
@@ -36,13 +39,14 @@ from bulkreset.store.tables import (
     batch,
     batch_request,
     event,
+    is_unfinished,
     quota,
     task,
 )
 
-_ENDED: Final = (BatchState.DONE, BatchState.CANCELLED)
-_FINAL: Final = tuple(state for state in TaskState if state.final)
 _MOST_NAMED: Final = 100
+# Ids travel as parameters, of which a statement takes some thousands; and a write should not last long.
+_FAILED_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,16 @@ async def mark(store: Store, labels: Labels) -> Marked:
     """
     async with store.read(LONG) as conn:
         # A clock that was set back, or has not been set yet, makes no time of ours one that lies too far ahead.
-        ordered = await conn.scalar(select(func.max(batch.c.created_at)).where(batch.c.state.not_in(_ENDED)))
+        ordered = await conn.scalar(select(func.max(batch.c.created_at)).where(is_unfinished()))
         now = max(await store.now(conn), ordered or NO_TIME)
         of_batch = faults.of_batch(now, labels, sqlite=store.sqlite)
+        waiting = select(task.c.id).join(batch, batch.c.id == task.c.batch_id).where(is_unfinished(), _WAITS)
         found = Marked(
-            tasks=await _damaged_tasks(conn, faults.of_task(now, labels, sqlite=store.sqlite)),
+            tasks=await _named(conn, waiting, faults.of_task(now, labels, sqlite=store.sqlite)),
             gone=await _gone(conn),
-            batches=await _named(conn, batch.c.id, of_batch, batch.c.state.not_in(_ENDED)),
+            batches=await _named(conn, select(batch.c.id).where(is_unfinished()), of_batch),
             quotas=await _damaged_quotas(conn, faults.of_quota(now, sqlite=store.sqlite)),
-            requests=await _named(conn, batch_request.c.id, faults.of_request()),
+            requests=await _named(conn, select(batch_request.c.id), faults.of_request()),
         )
     for which, what in found.quotas.items():
         await _halt_account(store, which, what)
@@ -89,8 +94,9 @@ async def mark(store: Store, labels: Labels) -> Marked:
         await _halt_batch(store, batch_id, f"its row is damaged ({what})")
     for batch_id, n in found.gone.items():
         await _halt_batch(store, batch_id, f"the rows of {n:,} of its users are gone", once=True)
-    if found.tasks:
-        await _fail_tasks(store, found.tasks)
+    left = iter(found.tasks.items())
+    while some := dict(islice(left, _FAILED_AT_ONCE)):
+        await _fail_tasks(store, some)
     for request_id, what in found.requests.items():
         await _refuse(store, request_id, what)
     return found
@@ -142,36 +148,24 @@ _FAILED_SO: Final = (
 )
 
 
-async def _named(
-    conn: AsyncConnection, key: ColumnElement[int], known: list[Fault], *which: ColumnElement[bool]
-) -> dict[int, str]:
-    """Return the rows of a table with such a fault, by their ids, each with the first that it has."""
-    what = faults.first(known).label("what")
-    rows = await conn.execute(select(key, what).where(*which, or_(*(wrong for wrong, _ in known))).order_by(key))
-    return {row[0]: row.what for row in rows}
+# Not ended, and held by no worker; a word that is no state is neither.
+_WAITS: Final = task.c.state.not_in([state for state in TaskState if state.final or state is TaskState.RUNNING])
+
+
+async def _named(conn: AsyncConnection, ids: Select[tuple[int]], known: list[Fault]) -> dict[int, str]:
+    """Return those of the rows with such a fault, by their ids, each with the first that it has."""
+    return {row[0]: row.what for row in await _faulty(conn, ids, known)}
 
 
 async def _damaged_quotas(conn: AsyncConnection, known: list[Fault]) -> dict[Quota, str]:
-    what = faults.first(known).label("what")
-    rows = await conn.execute(
-        select(quota.c.account, quota.c.label, what).where(or_(*(wrong for wrong, _ in known)))
-    )
+    rows = await _faulty(conn, select(quota.c.account, quota.c.label), known)
     return {Quota(row.account, row.label): row.what for row in rows}
 
 
-async def _damaged_tasks(conn: AsyncConnection, known: list[Fault]) -> dict[int, str]:
-    """Return the damaged tasks that no worker holds and that have not ended, of batches that have not either."""
-    rows = await conn.execute(
-        select(task.c.id, faults.first(known).label("what"))
-        .join(batch, batch.c.id == task.c.batch_id)
-        .where(
-            batch.c.state.not_in(_ENDED),
-            task.c.state.not_in((*_FINAL, TaskState.RUNNING)),
-            or_(*(wrong for wrong, _ in known)),
-        )
-        .order_by(task.c.id)
-    )
-    return {row.id: row.what for row in rows}
+async def _faulty(conn: AsyncConnection, query: Select[Any], known: list[Fault]) -> Sequence[Row[Any]]:
+    what = faults.first(known).label("what")
+    found = query.where(or_(*(wrong for wrong, _ in known))).order_by(*query.selected_columns)
+    return (await conn.execute(found.add_columns(what))).all()
 
 
 async def _halt_account(store: Store, which: Quota, what: str) -> None:
@@ -210,7 +204,7 @@ async def _gone(conn: AsyncConnection) -> dict[int, int]:
         .scalar_subquery()
     )
     rows = await conn.execute(
-        select(batch.c.id, batch.c.total - there).where(batch.c.state.not_in(_ENDED), batch.c.total > there)
+        select(batch.c.id, batch.c.total - there).where(is_unfinished(), batch.c.total > there)
     )
     return {batch_id: n for batch_id, n in rows if n > 0}
 
@@ -225,14 +219,8 @@ async def _halt_batch(store: Store, batch_id: int, what: str, *, once: bool = Fa
         told = select(event.c.detail).where(event.c.batch_id == batch_id, event.c.kind == "halted")
         if once and any(what in detail for detail in (await conn.execute(told)).scalars()):
             return
-        halted = await conn.execute(
-            update(batch)
-            .where(batch.c.id == batch_id, batch.c.state.not_in(_ENDED), batch.c.state != BatchState.HALTED)
-            .values(state=BatchState.HALTED, state_reason=reason)
-        )
-        if halted.rowcount:
-            now = await store.now(conn)
-            await audit.append(conn, batch_id, at=now, actor="runner", kind="halted", reason=reason)
+        which = and_(is_unfinished(), batch.c.state != BatchState.HALTED)
+        await halt(conn, batch_id, reason, which, now=await store.now(conn))
 
 
 async def _fail_tasks(store: Store, found: Mapping[int, str]) -> None:
@@ -254,7 +242,7 @@ async def _fail_tasks(store: Store, found: Mapping[int, str]) -> None:
         by_what.setdefault(what, []).append(task_id)
     async with store.write(LONG) as conn:
         now = await store.now(conn)
-        which = [c.id.in_(found), c.state.not_in((*_FINAL, TaskState.RUNNING))]
+        which = [c.id.in_(found), _WAITS]
         await lock_tasks(conn, and_(*which))
         for what, ids in by_what.items():
             await conn.execute(

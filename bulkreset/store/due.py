@@ -53,11 +53,13 @@ class Due(NamedTuple):
     @property
     def is_sound(self) -> bool:
         """Whether each value is of its kind, so that a claim can be made of it."""
-        return self.action in _ACTIONS and all(isinstance(getattr(self, name), int) for name in _NUMBERS)
+        values: tuple[object, ...] = self
+        return self.action in _ACTIONS and {type(value) for value in values[_NUMBERS]} <= _WHOLE
 
 
 _ACTIONS: Final = frozenset(map(str, Action))
-_NUMBERS: Final = ("attempt", "tries", "unclear", "renewals", "password_no", "maybe_landed", "maybe_changed")
+_NUMBERS: Final = slice(Due._fields.index("attempt"), Due._fields.index("sealed"))
+_WHOLE: Final = frozenset({int, bool})
 
 
 async def next_due(conn: AsyncConnection, which: Quota) -> datetime | None:

@@ -4,30 +4,18 @@ A result that comes too late closes its own attempt row and can never overwrite 
 a result too, with outcome `released`. What no result will come for, because its worker is gone, is rescued.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Integer,
-    Text,
-    bindparam,
-    case,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
-from bulkreset.store import audit, quotas, second, stops
+from bulkreset.store import quotas, second, stops
 from bulkreset.store.engine import Store
+from bulkreset.store.halts import halt
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.rows import as_json, rows_in, rows_out
@@ -82,13 +70,7 @@ async def record(store: Store, ledger: Ledger, *, worker: str = "") -> int:
         now = await store.now(conn)
         await quotas.apply(conn, now, ledger.pauses, ledger.halts)
         for batch_id, reason in sorted(ledger.batch_halts.items()):
-            halted = await conn.execute(
-                update(batch)
-                .where(batch.c.id == batch_id, batch.c.state == BatchState.OPEN)
-                .values(state=BatchState.HALTED, state_reason=reason)
-            )
-            if halted.rowcount:
-                await audit.append(conn, batch_id, at=now, actor="runner", kind="halted", reason=reason)
+            await halt(conn, batch_id, reason, batch.c.state == BatchState.OPEN, now=now)
         moved = 0
         if ledger.closings:
             rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
@@ -115,12 +97,12 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         now = await store.now(conn)
         running = select(task.c.id.label("task_id"), task.c.attempt.label("n")).where(is_running())
         # One without a lease was damaged. Asked for apart: an OR of both would not be found by the index.
-        ended = [running] if all_running else [running.where(which) for which in _ended_by(now)]
+        ended = [true()] if all_running else [task.c.lease_until < now, task.c.lease_until.is_(None)]
         rows: list[list[Any]] = []
-        for gone in ended:
+        for which in ended:
             # In the order of the lease index. A row that is held is being rescued or recorded just now.
-            held = gone.order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE - len(rows))
-            rows += await rows_out(conn, held.with_for_update(skip_locked=True))
+            gone = running.where(which).order_by(task.c.lease_until).limit(_RESCUED_AT_ONCE - len(rows))
+            rows += await rows_out(conn, gone.with_for_update(skip_locked=True))
         rows.sort()
         if not rows:
             return 0
@@ -133,11 +115,6 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         rescued = (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
         await second.release(conn, [(task_id, False) for task_id, _ in rows], now=now)
         return rescued
-
-
-def _ended_by(now: datetime) -> Iterator[ColumnElement[bool]]:
-    yield task.c.lease_until < now
-    yield task.c.lease_until.is_(None)
 
 
 async def _keep_in_escrow(conn: AsyncConnection, closings: Sequence[Closing]) -> None:

@@ -279,6 +279,11 @@ def is_active(of: FromClause = task) -> TextClause:
     return text(f"{of.description}.{_ACTIVE}")
 
 
+def is_unfinished() -> ColumnElement[bool]:
+    """Whether a batch has not ended, whatever else its state is, also one that damage has put there."""
+    return batch.c.state.not_in([state for state in BatchState if state.final])
+
+
 def is_pending(of: FromClause = task) -> TextClause:
     """Whether a task waits: the condition of `ix_task_due`."""
     return text(f"{of.description}.{_PENDING}")

@@ -16,25 +16,16 @@ from hashlib import sha256
 from pathlib import Path
 
 import pyrage
-import pytest
 from faultkinds import FAULTS
 from installation import Installation, calls_reach, check_books
 
 from bulkreset.options import Options
-from bulkreset.sandbox import Sandbox, generated_user, parse_rule
+from bulkreset.sandbox import generated_user, parse_rule
 
 KILLS = int(os.environ.get("BULKRESET_CHAOS_KILLS", "50"))
 SEED = int(os.environ.get("BULKRESET_CHAOS_SEED", "0")) or random.randrange(1, 10**6)
 USERS = 1_500
 KINDS = {"admin": 10, "sso": 10, "pending": 5, "missing": 5}
-
-
-@pytest.fixture
-async def sandbox():
-    sandbox = Sandbox()
-    await sandbox.start()
-    yield sandbox
-    await sandbox.stop()
 
 
 class Runner:

@@ -10,7 +10,7 @@ from installation import Installation, calls_reach, check_books
 from proxy import Proxy
 
 from benchmarks.cluster import Cluster, execute
-from bulkreset.sandbox import Sandbox, generated_user
+from bulkreset.sandbox import generated_user
 from bulkreset.store.engine import SHORT
 
 USERS = 300
@@ -25,13 +25,10 @@ def cluster():
 
 
 @pytest.fixture
-async def tenant():
-    sandbox = Sandbox()
-    await sandbox.start()
+def tenant(sandbox):
     tenant = sandbox.add({"name": "zoom", "provider": "zoom", "latency_ms": 50, "generate": {"count": USERS}})
     tenant.url = sandbox.url
-    yield tenant
-    await sandbox.stop()
+    return tenant
 
 
 @pytest.fixture

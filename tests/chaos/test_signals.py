@@ -7,19 +7,11 @@ import pytest
 from installation import Installation, calls_reach, check_books, writes
 from program import ended, said_of
 
-from bulkreset.sandbox import Sandbox, generated_user, parse_rule
+from bulkreset.sandbox import generated_user, parse_rule
 
 USERS = [generated_user("zoom", n).email for n in range(1, 301)]
 OPEN = "SELECT count(*) FROM attempt WHERE closed_at IS NULL OR outcome = 'unknown'"
 RUNNING = "SELECT count(*) FROM task WHERE state = 'running'"
-
-
-@pytest.fixture
-async def sandbox():
-    sandbox = Sandbox()
-    await sandbox.start()
-    yield sandbox
-    await sandbox.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from installation import Installation, calls_reach
 from program import ended, said_of
 
-from bulkreset.sandbox import Sandbox, generated_user
+from bulkreset.sandbox import generated_user
 
 USERS = [generated_user("zoom", n).email for n in range(1, 1001)]
 DIFFERENT = {
@@ -16,14 +16,6 @@ DIFFERENT = {
     "protected": ({"protected": ["ceo@example.com"]}, {"protected": ["ceo@example.com", "cfo@example.com"]}),
     "require_approval": ({"require_approval": 0}, {"require_approval": 1}),
 }
-
-
-@pytest.fixture
-async def sandbox():
-    sandbox = Sandbox()
-    await sandbox.start()
-    yield sandbox
-    await sandbox.stop()
 
 
 @pytest.mark.parametrize("key", DIFFERENT)

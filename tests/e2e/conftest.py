@@ -1,18 +1,8 @@
-from collections.abc import AsyncIterator
-
 import pytest
 from installation import Installation
 
 from bulkreset.runner import decide
-from bulkreset.sandbox import Sandbox, parse_rule
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    sandbox = Sandbox()
-    await sandbox.start()
-    yield sandbox
-    await sandbox.stop()
+from bulkreset.sandbox import parse_rule
 
 
 @pytest.fixture

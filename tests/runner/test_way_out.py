@@ -10,10 +10,12 @@ from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.providers.connections import Connections
 from bulkreset.providers.no_answer import Unreachable
+from bulkreset.runner.pace import Pace
 from bulkreset.runner.way_out import WayOut
 
 PATIENCE_S = 20
 RATE = Rate(100, SECOND)
+PROVIDER = SimpleNamespace(account="zoom", base_url="http://127.0.0.1:1")
 
 
 class Opened:
@@ -54,7 +56,7 @@ async def transport():
 
 
 def way(transport, connected=lambda: None):
-    return WayOut("zoom", transport, "http://127.0.0.1:1", RATE, Spacing.of(RATE), connected)
+    return WayOut(transport, PROVIDER, Pace(RATE, 1.0), connected)
 
 
 def claim(number):

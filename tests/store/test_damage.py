@@ -119,6 +119,11 @@ async def harm(store, table, assignment, which="TRUE", **values):
             await conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
 
 
+def skip_unless_kept(store, *, on_sqlite):
+    if on_sqlite and not store.sqlite:
+        pytest.skip("PostgreSQL keeps only what its column's type allows")
+
+
 ON_BOTH = [
     ("state = 'gone'", "state"),
     ("action = 'dance'", "action"),
@@ -145,6 +150,14 @@ ON_SQLITE = [
 ]
 
 
+async def test_however_many_tasks_are_damaged_all_of_them_are_marked(store, order):
+    """More of them than a statement can have parameters stop themselves, and not the worker that looks."""
+    await order([f"u{n:05d}@x.org" for n in range(33_000)])
+    await harm(store, "task", "attempt = -1")
+    assert len((await damage.mark(store, LABELS)).tasks) == 33_000
+    assert (await batches.find(store))[0].counts["failed"] == 33_000
+
+
 async def test_a_clock_that_is_years_behind_makes_nothing_damaged(store, order, claim, hand):
     """A machine that has not set its clock yet must not give up everybody whom it finds in its table."""
     await order(["a", "b"])
@@ -156,8 +169,7 @@ async def test_a_clock_that_is_years_behind_makes_nothing_damaged(store, order, 
 @pytest.mark.parametrize(("assignment", "what"), [*ON_BOTH, *ON_SQLITE])
 async def test_a_damaged_task_fails_alone_and_is_named(store, order, claim, assignment, what):
     """Whatever its row holds: it is marked, the others are claimed, and everything can be looked at throughout."""
-    if (assignment, what) in ON_SQLITE and not store.sqlite:
-        pytest.skip("PostgreSQL keeps only what its column's type allows")
+    skip_unless_kept(store, on_sqlite=(assignment, what) in ON_SQLITE)
     batch_id = await order(["a", "b", "c"])
     await harm(store, "task", assignment, "user_ref = 'b'")
     await batches.find(store)
@@ -178,8 +190,7 @@ async def test_a_claim_that_meets_damage_takes_the_rest_or_says_that_it_failed(
     store, order, claim, assignment, what
 ):
     """Where a row is damaged while a worker runs, no other error comes of it, and the next look puts it aside."""
-    if (assignment, what) in ON_SQLITE and not store.sqlite:
-        pytest.skip("PostgreSQL keeps only what its column's type allows")
+    skip_unless_kept(store, on_sqlite=(assignment, what) in ON_SQLITE)
     await order(["a", "b", "c"])
     await harm(store, "task", assignment, "user_ref = 'b'")
     try:
@@ -257,8 +268,7 @@ async def test_users_whose_rows_are_gone_halt_their_batch_once(store, order, cla
 )
 async def test_a_damaged_batch_halts_alone_and_is_named(store, order, claim, assignment, on_sqlite):
     """Everybody can be looked at before and after it is marked, and the next batch of the account goes on."""
-    if on_sqlite and not store.sqlite:
-        pytest.skip("PostgreSQL keeps only what its column's type allows")
+    skip_unless_kept(store, on_sqlite=on_sqlite)
     damaged, whole = await order(["a"]), await order(["b"])
     await harm(store, "batch", assignment, f"id = {damaged}")
     assert len(await batches.find(store)) == 2
@@ -299,8 +309,7 @@ async def test_bytes_that_are_no_text_are_looked_at_like_all_others(store, order
 )
 async def test_a_damaged_limit_halts_its_account_alone(store, order, claim, assignment, on_sqlite):
     """What was sent cannot be told any more: its row is put right on the safe side, and somebody must look."""
-    if on_sqlite and not store.sqlite:
-        pytest.skip("PostgreSQL keeps only what its column's type allows")
+    skip_unless_kept(store, on_sqlite=on_sqlite)
     damaged = await order(["a", "b"])
     assert len((await claim(1, daily=10)).claims) == 1
     await harm(store, "quota", assignment)
