@@ -49,21 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     machine = describe()
     print(machine, file=sys.stderr)
+    results = options.results or (None if options.quick else RESULTS)
     measures: list[Measure] = []
     failed = False
     for name in options.only:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         try:
-            measures += BENCHMARKS[name](quick=options.quick)
+            found = BENCHMARKS[name](quick=options.quick)
         except RunFailed as error:
             failed = True
             print(f"{name}: {error}", file=sys.stderr)
+            continue
+        measures += found
+        # At once: all of them take an hour, and one that is broken off keeps what it has measured.
+        if results is not None:
+            _append(results, found, machine)
+        if results == RESULTS:
+            readme.write(results)
     _print_table(measures, judged=not options.quick)
-    results = options.results or (None if options.quick else RESULTS)
-    if results is not None:
-        _append(results, measures, machine)
-    if results == RESULTS:
-        readme.write(results)
     missed = not options.quick and any(measure.met is False for measure in measures)
     return 1 if failed or missed else 0
 

@@ -123,6 +123,7 @@ def cpu_s(pid: int) -> float:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child: quiet, and without settings of bulkreset's own."""
+    """Return the environment for a child: quiet, without settings of bulkreset's own, and compiled only once."""
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("BULKRESET_")}
+    quiet.pop("PYTHONDONTWRITEBYTECODE", None)  # a start would be timed that no installed program has
     return {**quiet, "BULKRESET_LOG_LEVEL": "error", **(more or {})}
