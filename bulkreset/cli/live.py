@@ -132,7 +132,7 @@ class LiveView:
             self._away_since,
             self._worker.unsaved,
             self._worker.stopping,
-            sum(lane.under_way for lane in self._worker.lanes),
+            self._worker.on_their_way,
         )
 
 

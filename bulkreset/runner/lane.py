@@ -88,6 +88,7 @@ class Lane:
         self._clock = ClockWatch()
         self._hungry = False  # the last claim was cut short by the buffer, not by slots or tasks
         self._finding = 0  # the recorder's number of our last pause or halt
+        self._given_back = 0  # and of our last claim that was not sent
         # Database time minus monotonic time; the machine's clock stands in until the first claim.
         self._offset = datetime.now(UTC) - _EPOCH - timedelta(seconds=monotonic())
         self._cold_until = -math.inf
@@ -124,11 +125,6 @@ class Lane:
     def drop(self, batch_id: int | None = None, why: str = "the runner is stopping") -> None:
         """Send nothing of a batch, or of any, that has not left, what is being claimed just now included."""
         self._release(self._buffer.drop(batch_id), why)
-
-    @property
-    def under_way(self) -> int:
-        """How many calls are on their way, of all batches."""
-        return len(self._in_flight)
 
     def failed_lately(self, batch_id: int) -> tuple[int, int]:
         """Return how many of a batch's last users failed here, and of how many."""
@@ -251,6 +247,7 @@ class Lane:
         return False
 
     async def _claim(self, most: int) -> Claimed | None:
+        saved = self._context.recorder.saved
         try:
             claimed = await claims.claim(
                 self._context.store,
@@ -279,7 +276,9 @@ class Lane:
             self.halted = claimed.offer.halted_reason
             if self.halted:
                 logger().error("account_halted", account=self.quota.account, reason=self.halted)
-        self.paused_until = claimed.offer.opens_at if claimed.offer.pause_reason else None
+        # A used-up day is open again once what was given back is saved.
+        known = claimed.offer.pause_reason and self._given_back <= saved
+        self.paused_until = claimed.offer.opens_at if known else None
         return claimed
 
     def _until_next_claim(self, claimed: Claimed, most: int) -> float:
@@ -467,7 +466,9 @@ class Lane:
             wait = max(0.0, (decision.due_at - closed_at).total_seconds()) + 2 * GATHER_S
             if wait < self._context.poll_interval:
                 asyncio.get_running_loop().call_later(wait, self._low.set)
-        self._context.recorder.put(closing)
+        number = self._context.recorder.put(closing)
+        if closing.decision.outcome is Outcome.RELEASED:
+            self._given_back, self.paused_until = number, None
         return closing
 
     def _release(self, unsent: Iterable[Claim], why: str) -> None:
@@ -477,10 +478,10 @@ class Lane:
             self._close(claim, Verdict(Outcome.RELEASED, message=why), None, now, None)
 
     def _pause(self, until: datetime, reason: str) -> None:
-        self.paused_until = until
         logger().warning("account_paused", account=self.quota.account, until=until.isoformat(), reason=reason)
         self._finding = self._context.recorder.put(pause=Pause(self.quota, until, reason))
         self.drop(why="its account was paused")
+        self.paused_until = until
 
     def _halt(self, reason: str) -> None:
         if self.halted is None:

@@ -121,8 +121,7 @@ class Worker:
         `why` is for the log.
         """
         if not self.stopping:
-            in_flight = sum(lane.under_way for lane in self._lanes.values())
-            logger().info("run_stopping", in_flight=in_flight, **why)
+            logger().info("run_stopping", in_flight=self.on_their_way, **why)
         self._stop_lanes()
 
     def _stop_lanes(self) -> None:

@@ -174,11 +174,18 @@ async def _halt_account(store: Store, which: Quota, what: str) -> None:
         await quotas.lock_accounts(conn, [which.account])
         now = await store.now(conn)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        sent = (
+        # What was not released may have left, or may leave yet.
+        kept = or_(attempt.c.outcome.is_(None), attempt.c.outcome != Outcome.RELEASED)
+        counted = (
             select(func.count())
             .select_from(attempt)
             .join(task, task.c.id == attempt.c.task_id)
-            .where(task.c.account == which.account, task.c.label == which.label, attempt.c.sent_at >= midnight)
+            .where(
+                task.c.account == which.account,
+                task.c.label == which.label,
+                or_(attempt.c.sent_at >= midnight, attempt.c.opened_at >= midnight),
+                kept,
+            )
         )
         await conn.execute(
             update(quota)
@@ -189,7 +196,7 @@ async def _halt_account(store: Store, which: Quota, what: str) -> None:
                 interval=0,
                 paused_until=None,
                 day=now.date(),
-                used_today=sent.scalar_subquery(),
+                used_today=counted.scalar_subquery(),
             )
         )
         reason = f"the row of its rate limit was damaged ({what}) and was put right; see what else may be"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -125,6 +125,23 @@ async def take(
     )
 
 
+async def give_back(conn: AsyncConnection, which: Quota, day: date, *, calls: int) -> None:
+    """Take calls that never left out of the count of their day, in a row that is locked.
+
+    Nothing is taken out of a later day's count, nor of one that is too small to hold them: that one was damaged.
+    """
+    await conn.execute(
+        update(quota)
+        .where(
+            quota.c.account == which.account,
+            quota.c.label == which.label,
+            quota.c.day == day,
+            quota.c.used_today >= calls,
+        )
+        .values(used_today=quota.c.used_today - calls)
+    )
+
+
 def rewinds(found: Offer, row: Row[Any]) -> bool:
     """Whether the offer has put right a line of time that lay impossibly far ahead: the clock was set back."""
     return 0 < found.slots.stop < microseconds(row.tat)
@@ -156,15 +173,25 @@ async def lock_accounts(conn: AsyncConnection, accounts: Collection[str]) -> Non
     await conn.execute(rows.with_for_update())
 
 
-async def apply(conn: AsyncConnection, now: datetime, pauses: Iterable[Pause], halts: Iterable[Halt]) -> None:
-    """Write pauses and halts; the later end wins over an earlier pause, and the first halt's reason stays."""
+async def apply(
+    conn: AsyncConnection,
+    now: datetime,
+    pauses: Iterable[Pause],
+    halts: Iterable[Halt],
+    *,
+    locked: Collection[str] = (),
+) -> None:
+    """Write pauses and halts; the later end wins over an earlier pause, and the first halt's reason stays.
+
+    The rows of the accounts to be `locked` are written later in the transaction: locked then, they would be out of
+    order.
+    """
     pauses, halts = list(pauses), list(halts)
-    if not pauses and not halts:
-        return
     found = sorted({pause.quota for pause in pauses} | {halt.quota for halt in halts})
     for which in found:
         await _ensure(conn, which, now)
-    await lock_accounts(conn, {which.account for which in found})
+    if accounts := {which.account for which in found}.union(locked):
+        await lock_accounts(conn, accounts)
     for pause in pauses:
         later = or_(quota.c.paused_until.is_(None), quota.c.paused_until < pause.until)
         await conn.execute(

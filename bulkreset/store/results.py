@@ -1,18 +1,20 @@
 """Results: what came of each call, written in batches and fenced by the attempt's number.
 
 A result that comes too late closes its own attempt row and can never overwrite what happened since. Release is
-a result too, with outcome `released`. What no result will come for, because its worker is gone, is rescued.
+a result too, with outcome `released`, and its call no longer counts for the day. What no result will come for,
+because its worker is gone, is rescued, and its call counts: it may have left.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import BatchState, Decision, Outcome, Result, TaskState
+from bulkreset.model import BatchState, Decision, Outcome, Quota, Result, TaskState
 from bulkreset.store import quotas, second, stops
 from bulkreset.store.engine import Store
 from bulkreset.store.halts import halt
@@ -68,7 +70,9 @@ async def record(store: Store, ledger: Ledger, *, worker: str = "") -> int:
     """
     async with store.write() as conn:
         now = await store.now(conn)
-        await quotas.apply(conn, now, ledger.pauses, ledger.halts)
+        unsent = _unsent(ledger.closings)
+        accounts = await _accounts(conn, unsent) if unsent else ()
+        await quotas.apply(conn, now, ledger.pauses, ledger.halts, locked=accounts)
         for batch_id, reason in sorted(ledger.batch_halts.items()):
             await halt(conn, batch_id, reason, batch.c.state == BatchState.OPEN, now=now)
         moved = 0
@@ -76,6 +80,8 @@ async def record(store: Store, ledger: Ledger, *, worker: str = "") -> int:
             rows = sorted((_closing_row(c) for c in ledger.closings), key=lambda r: (r["task_id"], r["n"]))
             parameters = {"closings": as_json(rows)}
             await lock_tasks(conn, task.c.id.in_(select(_closings.c.task_id)), parameters)
+            if unsent:
+                await _give_back(conn, unsent)
             await conn.execute(_CLOSE_ATTEMPTS, parameters)
             moved = (await conn.execute(_MOVE_TASKS, parameters)).rowcount
             await _keep_in_escrow(conn, ledger.closings)
@@ -115,6 +121,34 @@ async def rescue(store: Store, *, all_running: bool = False) -> int:
         rescued = (await conn.execute(_RESCUE_TASKS, parameters)).rowcount
         await second.release(conn, [(task_id, False) for task_id, _ in rows], now=now)
         return rescued
+
+
+def _unsent(closings: Sequence[Closing]) -> str | None:
+    """Return the attempts that end without their call having left, as a parameter; None where there are none."""
+    rows = [
+        (closing.result.claim.task_id, closing.result.claim.n)
+        for closing in closings
+        if closing.decision.outcome is Outcome.RELEASED
+    ]
+    return as_json(rows) if rows else None
+
+
+async def _accounts(conn: AsyncConnection, unsent: str) -> Sequence[str]:
+    """Return the accounts of these attempts' tasks; a task never moves to another, so no lock is needed."""
+    of_tasks = select(task.c.account).where(task.c.id.in_(select(_unsent_attempts.c.task_id))).distinct()
+    return (await conn.execute(of_tasks, {"unsent": unsent})).scalars().all()
+
+
+async def _give_back(conn: AsyncConnection, unsent: str) -> None:
+    """Take these attempts' calls out of the count of the day they were claimed on; before the attempts are closed.
+
+    An attempt that is closed already was given back before, or its call did leave.
+    """
+    days: Counter[tuple[Quota, date]] = Counter()
+    for account, label, opened_at, calls in await conn.execute(_CLAIMED, {"unsent": unsent}):
+        days[Quota(account, label), opened_at.date()] += calls
+    for (which, day), calls in sorted(days.items()):
+        await quotas.give_back(conn, which, day, calls=calls)
 
 
 async def _keep_in_escrow(conn: AsyncConnection, closings: Sequence[Closing]) -> None:
@@ -161,7 +195,9 @@ def _closing_row(closing: Closing) -> dict[str, Any]:
     }
 
 
-_gone = rows_in("gone", {"task_id": BigInteger(), "n": Integer()})
+_ATTEMPT: Final = {"task_id": BigInteger(), "n": Integer()}
+_gone = rows_in("gone", _ATTEMPT)
+_unsent_attempts = rows_in("unsent", _ATTEMPT)
 _closings = rows_in(
     "closings",
     {
@@ -209,13 +245,23 @@ _KEEP_IN_ESCROW = insert(escrow).from_select(
 )
 
 # An attempt that rescue has closed as unknown may still learn its real end, when the answer comes late.
+_still_open = or_(attempt.c.closed_at.is_(None), attempt.c.outcome == Outcome.UNKNOWN)
+
+# One row for each claim: its attempts were opened at the same instant.
+_CLAIMED = (
+    select(task.c.account, task.c.label, attempt.c.opened_at, func.count())
+    .where(
+        attempt.c.task_id == _unsent_attempts.c.task_id,
+        attempt.c.n == _unsent_attempts.c.n,
+        task.c.id == attempt.c.task_id,
+        _still_open,
+    )
+    .group_by(task.c.account, task.c.label, attempt.c.opened_at)
+)
+
 _CLOSE_ATTEMPTS = (
     update(attempt)
-    .where(
-        attempt.c.task_id == _closings.c.task_id,
-        attempt.c.n == _closings.c.n,
-        or_(attempt.c.closed_at.is_(None), attempt.c.outcome == Outcome.UNKNOWN),
-    )
+    .where(attempt.c.task_id == _closings.c.task_id, attempt.c.n == _closings.c.n, _still_open)
     .values(
         {
             name: _closings.c[name]

@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from installation import addresses, calls_reach, check_books
+from installation import addresses, calls_reach, check_books, resets
+from sqlalchemy import text
 
 from bulkreset.errors import ProviderRefused, UsageError
+from bulkreset.runner import lane
 from bulkreset.store import batches, claims, results
 
 
@@ -356,23 +358,53 @@ async def test_a_batch_for_later_is_not_touched_before_its_time(zoom, installati
     assert summary.sent == 0
 
 
+async def used_before(installation, calls):
+    """Count so many calls for today, as if they had been made before."""
+
+    async def write(store):
+        async with store.write() as conn:
+            await conn.execute(text("UPDATE quota SET used_today = :calls, day = date('now')"), {"calls": calls})
+
+    await installation.with_store(write)
+
+
 async def test_the_daily_limit_of_a_free_plan_is_kept(zoom, installation):
     """Once the day's calls are used up the account waits for midnight UTC, and the run ends."""
     tenant = zoom(30, account={"plan": "free"})
-    installation.query("SELECT 1")
     placed = await installation.order("zoom", addresses(30))
-
-    async def nearly_used(store):
-        from sqlalchemy import text
-
-        async with store.write() as conn:
-            await conn.execute(text("UPDATE quota SET used_today = 1995, day = date('now')"))
-
-    await installation.with_store(nearly_used)
+    await used_before(installation, 1995)
     await installation.run()
     batch = await installation.batch(placed.id)
     assert batch.counts["succeeded"] == 5
-    assert sum(call.method == "PUT" for call in tenant.log.calls) == 5
+    assert len(resets(tenant)) == 5
+
+
+async def test_what_was_not_sent_leaves_the_daily_limit_to_others(zoom, installation, monkeypatch):
+    """A run whose last calls of the day were claimed and not sent does not end before they are."""
+    tenant = zoom(30, account={"plan": "free"})
+    placed = await installation.order("zoom", addresses(30))
+    await used_before(installation, 1998)
+    claim, spoilt, workers = claims.claim, [], []
+
+    async def overtaken(*arguments, **options):
+        claimed = await claim(*arguments, **options)
+        if len(spoilt) < 2:
+            spoilt.extend(claimed.claims)
+            workers[0].lanes[0].drop(why="a stall")
+        return claimed
+
+    async def note(worker):
+        workers.append(worker)
+
+    monkeypatch.setattr(claims, "claim", overtaken)
+    # Long after all is saved the lane looks again, so that the run must not go by what it saw before.
+    installation.runner = "poll_interval = 30"
+    installation.write()
+    monkeypatch.setattr(lane, "GATHER_S", 0.5)
+    await installation.run(meanwhile=note)
+    assert len(spoilt) >= 2
+    assert (await installation.batch(placed.id)).counts["succeeded"] == 2
+    assert len(resets(tenant)) == 2
 
 
 async def test_an_outage_opens_the_breaker_and_burns_nobody(zoom, installation):

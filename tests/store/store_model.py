@@ -19,7 +19,7 @@ ACCOUNTS = ("zoom", "zendesk")
 USERS = ("ada", "bob", "eve", "kim", "lou", "max")
 ACTIVE = ("pending", "running")
 LIMIT = 6
-SPACING = Spacing.of(Rate(LIMIT, SECOND))
+SPACINGS = {"zoom": Spacing.of(Rate(LIMIT, SECOND)), "zendesk": Spacing.of(Rate(LIMIT, SECOND, daily=12))}
 HORIZON = timedelta(seconds=1)
 LEASE = timedelta(seconds=30)
 MOST_BATCHES = 8
@@ -151,7 +151,7 @@ class Claim:
         return await claims.claim(
             store,
             Quota(self.account, "medium"),
-            SPACING,
+            SPACINGS[self.account],
             sealer=Sealer(),
             worker="w",
             window=Window(timedelta(0), HORIZON),

@@ -1,14 +1,16 @@
 """Claim, record, rescue: the heart of the promises, one statement at a time."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from closings import closing, rows
+from closings import closing, rows, succeeded
 from sqlalchemy import event, select, text
 
 from bulkreset.errors import KeyMismatch, StoreError
 from bulkreset.limits.clock import ClockWatch
 from bulkreset.model import Outcome, Quota, TaskState
+from bulkreset.options import Options
 from bulkreset.store import batches, due, results
 from bulkreset.store.quotas import Halt, Pause, at
 from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
@@ -279,6 +281,94 @@ async def test_the_calls_of_yesterday_do_not_count_today(store, order, claim, ha
     )
     hand.pass_(12 * 3600)
     assert len((await claim(daily=5)).claims) == 5
+
+
+def released(claim, at):
+    return closing(claim, Outcome.RELEASED, TaskState.PENDING, at, due_at=at, keep=True)
+
+
+async def used_today(store):
+    return [used for (used,) in await rows(store, "SELECT used_today FROM quota ORDER BY account, label")]
+
+
+async def test_what_was_claimed_and_not_sent_does_not_count_for_the_day(store, order, claim, hand):
+    """The daily limit is of calls that may have left: a slot that expired leaves room for another call."""
+    await order([f"u{n}" for n in range(20)])
+    held = (await claim(daily=5)).claims
+    ends = [succeeded(one, hand.now) for one in held[:3]] + [released(one, hand.now) for one in held[3:]]
+    await results.record(store, Ledger(ends))
+    assert await used_today(store) == [3]
+    hand.pass_(2)
+    assert len((await claim(daily=5)).claims) == 2
+    hand.pass_(2)
+    assert (await claim(daily=5)).claims == []
+
+
+async def test_what_is_given_back_is_given_back_once(store, order, claim, hand):
+    """Neither a ledger that is written again nor a claim that was rescued before counts twice."""
+    await order(["a", "b", "c"])
+    held = (await claim(daily=5)).claims
+    ledger = Ledger([released(held[0], hand.now)])
+    await results.record(store, ledger)
+    await results.record(store, ledger)
+    assert await used_today(store) == [2]
+    await results.rescue(store, all_running=True)  # its call may have left
+    assert await used_today(store) == [2]
+    late = Ledger([released(one, hand.now) for one in held])
+    await results.record(store, late)
+    await results.record(store, late)
+    assert await used_today(store) == [0]
+
+
+@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.RELEASED}))
+async def test_what_may_have_left_counts_whatever_became_of_it(store, order, claim, hand, outcome):
+    """No other end is surely one of a call that the provider has not seen, least of all an unknown one."""
+    await order(["a"])
+    [held] = (await claim(daily=5)).claims
+    end = closing(held, outcome, TaskState.PENDING, hand.now, due_at=hand.now)
+    await results.record(store, Ledger([end]))
+    await results.record(store, Ledger([released(held, hand.now)]))
+    assert await used_today(store) == [0 if outcome is Outcome.UNKNOWN else 1]
+
+
+async def test_what_was_claimed_yesterday_is_not_given_back_today(store, order, claim, hand):
+    """A claim counts on the day it was made, and its release takes nothing out of the next one's count."""
+    await order([f"u{n}" for n in range(20)])
+    hand.pass_(12 * 3600 - 0.3)
+    late = (await claim(5, daily=5)).claims
+    assert len(late) == 5
+    hand.pass_(1)  # past midnight
+    first = Ledger([released(late[0], hand.now)])  # before any claim of the new day
+    await results.record(store, first)
+    assert len((await claim(3, daily=5)).claims) == 3
+    for one in late[1:]:
+        await results.record(store, Ledger([released(one, hand.now)]))
+    assert await used_today(store) == [3]
+    hand.pass_(2)
+    assert len((await claim(daily=5)).claims) == 2
+
+
+async def test_each_label_is_given_back_its_own(store, order, claim, hand):
+    """One ledger holds what several lanes did not send, at several accounts."""
+    await order(["a", "b"], options=Options(revoke_sessions=True))
+    await order(["c", "d", "e"], account="other")
+    sent = [dataclasses.replace(succeeded(one, hand.now), chained=True) for one in (await claim()).claims]
+    await results.record(store, Ledger(sent))
+    light = (await claim(which=Quota("zoom", "light"))).claims
+    other = (await claim(which=Quota("other", "medium"))).claims
+    assert await used_today(store) == [3, 2, 2]
+    await results.record(store, Ledger([released(one, hand.now) for one in (*other[:2], light[0])]))
+    assert await used_today(store) == [1, 1, 2]
+
+
+async def test_a_count_is_never_below_zero(store, order, claim, hand):
+    """What cannot hold what is given back was damaged, and is left for that to be found."""
+    await order(["a", "b"])
+    held = (await claim(daily=5)).claims
+    async with store.write() as conn:
+        await conn.execute(text("UPDATE quota SET used_today = 1"))
+    await results.record(store, Ledger([released(one, hand.now) for one in held]))
+    assert await used_today(store) == [1]
 
 
 async def test_a_clock_set_back_an_hour_costs_one_window(store, order, claim, hand):

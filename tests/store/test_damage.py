@@ -3,15 +3,17 @@
 from contextlib import suppress
 
 import pytest
+from closings import closing, rows
 from databases import drop_checks
 from plain_sealer import PlainSealer
 from sqlalchemy import text
 
 from bulkreset.errors import DamagedBatch, KeyMismatch, StoreError
-from bulkreset.model import Action, BatchState, Quota
+from bulkreset.model import Action, BatchState, Outcome, Quota, TaskState
 from bulkreset.options import Options
 from bulkreset.report.status import status
 from bulkreset.store import batches, control, damage, quotas, results
+from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
 DAMAGED = "its options are damaged"
@@ -320,6 +322,25 @@ async def test_a_damaged_limit_halts_its_account_alone(store, order, claim, assi
     await batches.resume(store, damaged, "tester")
     assert (await claim(daily=10)).claims == []  # a window passes first
     assert (await damage.mark(store, LABELS)).quotas == {}
+
+
+async def test_a_count_that_was_damaged_is_counted_anew_from_the_attempts(store, order, claim, hand):
+    """What may have left today counts, whatever is known of it; what is given back later is taken out of that."""
+    await order(list("abcdef"))
+    sent, unknown, unsent, late = (await claim(4, daily=10)).claims
+    ends = [(sent, Outcome.OK, TaskState.SUCCEEDED), (unsent, Outcome.RELEASED, TaskState.PENDING)]
+    await results.record(
+        store, Ledger([closing(one, outcome, state, hand.now, due_at=hand.now) for one, outcome, state in ends])
+    )
+    await harm(store, "quota", "used_today = -3")
+    await damage.mark(store, LABELS)
+    counted = "SELECT used_today FROM quota"
+    assert await rows(store, counted) == [(3,)]
+    await results.rescue(store, all_running=True)
+    end = closing(late, Outcome.RELEASED, TaskState.PENDING, hand.now, due_at=hand.now)
+    await results.record(store, Ledger([end]))
+    assert await rows(store, counted) == [(2,)]
+    assert await rows(store, f"SELECT outcome FROM attempt WHERE task_id = {unknown.task_id}") == [("unknown",)]
 
 
 async def test_an_order_by_sql_of_an_unknown_state_is_refused_by_name(store):

@@ -4,13 +4,14 @@ import asyncio
 import dataclasses
 
 import pytest
-from closings import rows, succeeded
+from closings import closing, rows, succeeded
 from sqlalchemy import text
 
-from bulkreset.model import Quota, Skip
+from bulkreset.model import Outcome, Quota, Skip, TaskState
 from bulkreset.options import Options
 from bulkreset.store import batches, results
 from bulkreset.store.engine import LONG
+from bulkreset.store.quotas import Pause
 from bulkreset.store.results import Ledger
 from bulkreset.store.rosters import PlannedEntry
 
@@ -29,12 +30,32 @@ async def test_second_tasks_are_released_in_the_order_in_which_a_cancel_takes_th
     async with store.write(LONG) as conn:
         await conn.execute(lock, {"id": waiting[0][0]})
         recording = asyncio.create_task(results.record(store, Ledger(held[::-1])))
-        asked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")  # unlike activity, never of a snapshot
-        while not (await conn.execute(asked)).scalar_one():  # noqa: ASYNC110  (no event tells of a lock)
-            await asyncio.sleep(0.01)
+        await _somebody_waits(conn)
         await conn.execute(lock, {"id": waiting[1][0]})
     assert await recording == 2
     assert await rows(store, "SELECT wave FROM task WHERE action = 'revoke_sessions'") == [(1,), (1,)]
+
+
+async def test_what_is_given_back_waits_for_its_limit_before_it_holds_a_task(store, order, claim, hand):
+    """A claim holds the limit's row and comes for tasks: a record that held one and waited would hold up both."""
+    await order(["a"])
+    await order(["b"], account="other")
+    held = [*(await claim()).claims, *(await claim(which=Quota("other", "medium"))).claims]
+    ends = [closing(held[0], Outcome.RELEASED, TaskState.PENDING, hand.now, due_at=hand.now, keep=True)]
+    ledger = Ledger([*ends, succeeded(held[1], hand.now)], [Pause(Quota("other", "medium"), hand.now, "429")])
+    async with store.write(LONG) as conn:
+        await conn.execute(text("SELECT 1 FROM quota WHERE account = 'zoom' FOR UPDATE NOWAIT"))
+        recording = asyncio.create_task(results.record(store, ledger))
+        await _somebody_waits(conn)
+        await conn.execute(text("SELECT id FROM task FOR UPDATE NOWAIT"))
+    assert await recording == 2
+    assert await rows(store, "SELECT used_today FROM quota ORDER BY account") == [(1,), (0,)]
+
+
+async def _somebody_waits(conn):
+    asked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")  # unlike activity, never of a snapshot
+    while not (await conn.execute(asked)).scalar_one():  # noqa: ASYNC110  (no event tells of a lock)
+        await asyncio.sleep(0.01)
 
 
 async def test_of_two_labels_that_claim_first_at_once_one_gets_the_batch(store, order, claim, hand):

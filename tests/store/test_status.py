@@ -33,7 +33,7 @@ async def test_the_last_minute_is_counted_by_account_and_by_worker(store, order,
     assert account.last_minute_per_s == round(59 / 60, 2)
     assert str(account.limit) == "1000/s"
     assert account.limit_per_s == pytest.approx(1000 / 1.025, rel=0.01)
-    assert account.used_today == 90
+    assert account.used_today == 89
     [worker] = found.workers
     assert (worker.seen.name, worker.last_minute) == ("w1", 59)
     [batch] = found.batches

@@ -6,6 +6,7 @@ BULKRESET_TEST_EXAMPLES=n plays n random games in place of the few that are the 
 import asyncio
 import copy
 import os
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,6 +27,7 @@ from store_model import (
     ACTIVE,
     LIMIT,
     MOST_BATCHES,
+    SPACINGS,
     USERS,
     YIELDING,
     Batch,
@@ -289,8 +291,20 @@ class Games(RuleBasedStateMachine):
             assert len(slots) == len(set(slots)), "a slot was handed out twice"
             for first, beyond in zip(slots, slots[LIMIT:], strict=False):
                 assert beyond - first >= SECOND
+        days_are_counted(found)
         assert found.whole, "an audit chain is broken"
         self.seen = copy.deepcopy(now)
+
+
+def days_are_counted(found):
+    """Hold the days' counts against the attempts: more would waste calls, and less break the limit."""
+    for account, (day, used) in found.days.items():
+        calls = Counter(
+            at.date() for name, at, outcome in found.opened if name == account and outcome != "released"
+        )
+        assert used == calls[day], "the day's count is not of its calls"
+        daily = SPACINGS[account].daily
+        assert daily is None or max(calls.values(), default=0) <= daily, "more than a day's calls"
 
 
 @dataclass
@@ -301,6 +315,8 @@ class Found:
     totals: dict[int, int]
     active: list
     slots: list
+    opened: list  # the account, time and outcome of each attempt
+    days: dict  # the day that each account's limit counts, and its count
     whole: bool
 
 
@@ -332,13 +348,15 @@ async def look(store):
             model.tasks[keys[row.id]] = Task(**values)
             if row.state in ACTIVE:
                 active.append((row.account, row.user_ref))
-        slots = []
+        slots, opened, days = [], [], {}
         for row in await rows("attempt", ["task_id", "n"]):
             assert (row.outcome is None) == (row.closed_at is None)
             model.attempts[*keys[row.task_id], row.n] = row.outcome
             slots.append((accounts[row.task_id], row.slot_at))
+            opened.append((accounts[row.task_id], row.opened_at, row.outcome))
         for row in await rows("quota", ["account"]):
             model.pots[row.account] = Pot(row.paused_until, row.halted_reason)
+            days[row.account] = row.day, row.used_today
         events = [dict(row._mapping) for row in await rows("event", ["batch_id", "seq"])]
         whole = all(entry["hash"] == audit.link(entry) for entry in events)
         whole &= {entry["batch_id"] for entry in events} == set(totals)
@@ -346,7 +364,7 @@ async def look(store):
             follows = entry["batch_id"] == before["batch_id"]
             whole &= entry["prev_hash"] == (before["hash"] if follows else audit.GENESIS)
             whole &= entry["seq"] == (before["seq"] + 1 if follows else 1)
-    return Found(model, totals, active, slots, whole)
+    return Found(model, totals, active, slots, opened, days, whole)
 
 
 TABLES = audit.event.metadata.tables
