@@ -134,6 +134,7 @@ class Claim:
     maybe_landed: bool
     password: Secret | None  # None where the action needs none
     display: str = ""
+    user_id: str | None = None
     maybe_changed: bool = False
 
 

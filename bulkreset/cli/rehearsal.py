@@ -54,7 +54,7 @@ async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") 
     counts = {Action.SET_PASSWORD: 0, Action.REVOKE_SESSIONS: 0}
     protected = []
     async for line in queries.tasks(store, batch.id, [TaskState.PENDING]):
-        if covers(batch.account, line.user_ref, line.user):
+        if covers(batch.account, line.user_ref, line.user, line.user_id):
             protected.append(line.user)
         else:
             counts[Action(line.action)] += 1

@@ -307,10 +307,9 @@ async def _entries(
 
 def _check_refs(entries: Iterable[RosterEntry | PlannedEntry], provider: Provider) -> None:
     for entry in entries:
-        user_ref, display, resolved, *rest = entry
-        called = resolved and not (rest and rest[0])
-        if called and (fault := provider.check_ref(user_ref)) is not None:
-            raise InputError(f"user {display!r}: {fault}; correct the users file and try again")
+        called = entry.resolved and not (isinstance(entry, PlannedEntry) and entry.skipped)
+        if called and (fault := provider.check_ref(entry.user_ref)) is not None:
+            raise InputError(f"user {entry.display!r}: {fault}; correct the users file and try again")
 
 
 async def _policy(provider: Provider, pace: Pace, wishes: Wishes) -> str:

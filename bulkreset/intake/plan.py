@@ -190,9 +190,16 @@ class Plan:
             while chunk := found.fetchmany(CHUNK):
                 yield [
                     PlannedEntry(
-                        user_ref, display, bool(resolved), Skip(skipped) if skipped else None, message, ahead, wave
+                        user_ref,
+                        display,
+                        bool(resolved),
+                        user_id,
+                        Skip(skipped) if skipped else None,
+                        message,
+                        ahead,
+                        wave,
                     )
-                    for user_ref, display, resolved, skipped, message, ahead, wave in chunk
+                    for user_ref, display, resolved, user_id, skipped, message, ahead, wave in chunk
                 ]
 
     def _refuse_undecided(self, protected: Protected) -> None:
@@ -331,7 +338,9 @@ _SPECIAL: Final = """
 """
 
 _ROWS: Final = """
-    SELECT person.user_ref, display, resolved, skipped, message, coalesce(ahead, 0), canary.user_ref IS NULL
+    SELECT
+        person.user_ref, display, resolved, person.user_id, skipped, message, coalesce(ahead, 0),
+        canary.user_ref IS NULL
     FROM person
     LEFT JOIN mark ON mark.user_ref = person.user_ref
     LEFT JOIN turn ON turn.user_ref = person.user_ref

@@ -123,6 +123,7 @@ class Roster:
             self.db.execute(_PEOPLE)
             if self.listed:
                 self.db.execute(_SHOW_LISTED)
+                self.db.execute(_IDENTIFY_LISTED)
             people = self.count("SELECT count(*) FROM person")
             self.excluded = self.db.execute(_EXCLUDE).rowcount
             self._refuse_undecided(ids_required=ids_required)
@@ -140,9 +141,12 @@ class Roster:
         `sha256` is over every `user_ref` in this order, each with a line feed: `LC_ALL=C sort | sha256sum`.
         """
         with disk_errors():
-            found = self.db.execute("SELECT user_ref, display, resolved FROM person ORDER BY rowid")
+            found = self.db.execute("SELECT user_ref, display, resolved, user_id FROM person ORDER BY rowid")
             while chunk := found.fetchmany(CHUNK):
-                yield [RosterEntry(user_ref, display, bool(resolved)) for user_ref, display, resolved in chunk]
+                yield [
+                    RosterEntry(user_ref, display, bool(resolved), user_id)
+                    for user_ref, display, resolved, user_id in chunk
+                ]
 
     def count(self, question: str) -> int:
         """Return the one number that a question has for an answer."""
@@ -259,7 +263,7 @@ _TABLES: Final = """
         GROUP BY email HAVING count(DISTINCT user_id) > 1 AND count(DISTINCT spelling) > 1;
     CREATE TABLE known (email TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID;
     CREATE TABLE spelt (email TEXT PRIMARY KEY, spelling TEXT) WITHOUT ROWID;
-    CREATE TABLE person (user_ref TEXT, name TEXT, display TEXT, resolved INTEGER);
+    CREATE TABLE person (user_ref TEXT, name TEXT, display TEXT, resolved INTEGER, user_id TEXT);
     CREATE VIEW nameless AS
         SELECT user_id FROM line WHERE user_id NOT IN (SELECT user_id FROM excluded WHERE user_id IS NOT NULL)
         GROUP BY user_id HAVING max(email) IS NULL;
@@ -330,7 +334,7 @@ _PEOPLE: Final = """
     INSERT INTO person
     SELECT
         iif(has_id, name, coalesce(spelt.spelling, people.spelling, name)) AS user_ref,
-        name, coalesce(shown, people.email, name), has_id
+        name, coalesce(shown, people.email, name), has_id, NULL
     FROM (
         SELECT
             coalesce(line.user_id, known.user_id, line.email) AS name,
@@ -351,6 +355,12 @@ _SHOW_LISTED: Final = """
     UPDATE person SET display = account_user.shown
     FROM account_user
     WHERE person.display = person.user_ref AND account_user.user_id = person.user_ref AND account_user.email <> ''
+"""
+
+_IDENTIFY_LISTED: Final = """
+    UPDATE person SET user_id = mine.user_id
+    FROM (SELECT email, min(user_id) AS user_id FROM listed WHERE user_id <> email GROUP BY email) AS mine
+    WHERE NOT person.resolved AND mine.email = person.name
 """
 
 _EXCLUDE: Final = """

@@ -18,9 +18,9 @@ class Watchlist:
         self._lists: dict[str, Protected] = {}
         self._digests: dict[str, tuple[Protected, str]] = {}
 
-    def __call__(self, account: str, user_ref: str, display: str) -> bool:
-        """Tell whether a user of an account, by the reference or the name that is shown, is protected."""
-        return self._current(account).covers(user_ref, display)
+    def __call__(self, account: str, *names: str | None) -> bool:
+        """Tell whether a user of an account who is known by these names is protected by any of them."""
+        return self._current(account).covers(*names)
 
     def digest(self, account: str) -> str:
         """Say how many names an account's list has, with a short hash of them: equal lists say the same."""

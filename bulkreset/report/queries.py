@@ -66,6 +66,7 @@ class TaskLine:
     due_at: datetime
     finished_at: datetime | None
     attempts: tuple[AttemptLine, ...]
+    user_id: str | None = None  # of somebody who is called by address, where it is known
     maybe_changed: bool = False  # it did not succeed, and an earlier call may have done it all the same
 
     @property
@@ -135,6 +136,7 @@ async def tasks(
                 due_at=row.due_at,
                 finished_at=row.finished_at,
                 attempts=tuple(calls[row.id]),
+                user_id=row.user_id,
                 maybe_changed=row.maybe_changed,
             )
 
@@ -159,7 +161,8 @@ async def _sorted(
         wanted = wanted.where(func.coalesce(task.c.outcome, task.c.code).in_(outcomes))
     if users:
         named = [user.strip().lower() for user in users]
-        wanted = wanted.where(or_(func.lower(task.c.display).in_(named), func.lower(task.c.user_ref).in_(named)))
+        known_by = (task.c.display, task.c.user_ref, task.c.user_id)
+        wanted = wanted.where(or_(*(func.lower(name).in_(named) for name in known_by)))
     async with store.read() as conn:
         return array("q", (await conn.execute(wanted)).scalars())
 

@@ -19,8 +19,8 @@ from bulkreset.store.results import Closing, Escrowed
 class Guard(Protocol):
     """Knows who is never reset, by lists that may change while a worker runs."""
 
-    def __call__(self, account: str, user_ref: str, display: str) -> bool:
-        """Tell whether a user, by the reference that is called or the name that is shown, is protected."""
+    def __call__(self, account: str, *names: str | None) -> bool:
+        """Tell whether a user who is known by these names is protected by any of them."""
 
     def digest(self, account: str) -> str:
         """Say what an account's list is, so that equal lists say the same."""
@@ -48,7 +48,7 @@ class Handling:
 
         Raises ValueError for a reference that cannot be one of the provider's.
         """
-        if self.guard(self.provider.account, claim.user_ref, claim.display):
+        if self.guard(self.provider.account, claim.user_ref, claim.display, claim.user_id):
             return None
         if claim.action is Action.REVOKE_SESSIONS:
             return self.provider.revoke_sessions(claim.user_ref)

@@ -191,6 +191,7 @@ async def _open_attempts(
                 maybe_landed=bool(due.maybe_landed) and due.sealed is not None,
                 password=password,
                 display=due.display,
+                user_id=due.user_id,
                 maybe_changed=bool(due.maybe_changed),
             )
         )

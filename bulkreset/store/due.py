@@ -40,6 +40,7 @@ class Due(NamedTuple):
     batch_id: int
     user_ref: str
     display: str
+    user_id: str | None
     action: str
     attempt: int
     tries: int

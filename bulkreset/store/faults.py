@@ -67,7 +67,7 @@ def of_task(now: datetime, labels: Labels, *, sqlite: bool) -> list[Fault]:
         (_not_in(c.state, TaskState), "state"),
         (_not_in(c.action, Action), "action"),
         *_not_text(sqlite, c.user_ref, c.display, c.account, c.label),
-        *_not_text(sqlite, c.sealed, nullable=True),
+        *_not_text(sqlite, c.sealed, c.user_id, nullable=True),
         *_not_whole(sqlite, *(c[name] for name in _COUNTERS)),
         *_no_time(sqlite, now, c.due_at),
         (and_(c.account != batch.c.account, batch.c.account.in_(tuple(labels))), "account"),

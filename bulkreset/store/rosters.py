@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from bulkreset.model import Action, Outcome, Skip, TaskState
 from bulkreset.store.rows import as_json, rows_in
@@ -36,25 +37,28 @@ class RosterEntry(NamedTuple):
     """One user of a roster, in the order of the columns of `_roster`.
 
     `user_ref` is what the provider's call takes and `display` the name that people know; `resolved` is False
-    where the provider takes ids only and lists nobody by this address. A tuple, not a dataclass: it is made a
-    million times a roster, at a third of the cost.
+    where the provider takes ids only and lists nobody by this address. `user_id` is the id of somebody who is
+    called by address, where it is known. A tuple, not a dataclass: it is made a million times a roster, at a third
+    of the cost.
     """
 
     user_ref: str
     display: str
     resolved: bool = True
+    user_id: str | None = None
 
 
 class PlannedEntry(NamedTuple):
     """One user of a roster that was looked at before: who is skipped and why, who goes first.
 
     `ahead` are the seconds that the task is due before those of ordinary users, which puts it before them;
-    `wave` 0 is for canaries, 1 for the rest. The first three are those of a `RosterEntry`.
+    `wave` 0 is for canaries, 1 for the rest. The first four are those of a `RosterEntry`.
     """
 
     user_ref: str
     display: str
     resolved: bool = True
+    user_id: str | None = None
     skipped: Skip | None = None
     message: str | None = None
     ahead: int = 0
@@ -107,17 +111,21 @@ def _as_json(chunk: Sequence[RosterEntry] | Sequence[PlannedEntry], now: datetim
             return as_json(chunk)  # all are alike
         if entry.ahead not in due:
             due[entry.ahead] = time_text(now - timedelta(seconds=entry.ahead))
-        rows.append((*entry[:5], due[entry.ahead], entry.wave))
+        rows.append((*entry[:6], due[entry.ahead], entry.wave))
     return as_json(rows)
 
 
-_roster = rows_in("roster", {"user_ref": Text(), "display": Text(), "resolved": Boolean()})
+_ENTRY: Final[dict[str, TypeEngine[Any]]] = {
+    "user_ref": Text(),
+    "display": Text(),
+    "resolved": Boolean(),
+    "user_id": Text(),
+}
+_roster = rows_in("roster", _ENTRY)
 _planned = rows_in(
     "roster",
     {
-        "user_ref": Text(),
-        "display": Text(),
-        "resolved": Boolean(),
+        **_ENTRY,
         "skipped": Text(),
         "message": Text(),
         "due_at": UtcDateTime(),
@@ -153,6 +161,7 @@ def _insert_tasks(*, planned: bool, beside_others: bool) -> Insert:
         "label": bindparam("label", type_=Text()),
         "user_ref": rows.c.user_ref,
         "display": rows.c.display,
+        "user_id": rows.c.user_id,
         "action": literal(Action.SET_PASSWORD, Text()),
         "due_at": rows.c.due_at if planned else now,
         "state": case(
@@ -214,6 +223,7 @@ def _insert_revocations() -> Insert:
         "label": bindparam("label", type_=Text()),
         "user_ref": first.c.user_ref,
         "display": first.c.display,
+        "user_id": first.c.user_id,
         "action": literal(Action.REVOKE_SESSIONS, Text()),
         "due_at": first.c.due_at,
         "state": case((taken, TaskState.SKIPPED.value), else_=TaskState.PENDING.value),

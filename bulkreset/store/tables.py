@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bulkreset.model import Action, BatchState, Outcome, TaskState
 
-SCHEMA_REVISION: Final = "0006"
+SCHEMA_REVISION: Final = "0007"
 """The alembic revision that these tables are at; a test holds it against the newest migration."""
 
 
@@ -207,6 +207,7 @@ task = Table(
     Column("label", Text, nullable=False),
     Column("user_ref", _Ref, nullable=False),  # what the provider's API takes; unique in the roster
     Column("display", Text, nullable=False),  # what a person knows the user by
+    Column("user_id", Text),  # the provider's id, where another name is called and its listing told the id
     Column("action", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),

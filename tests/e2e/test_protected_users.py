@@ -72,6 +72,30 @@ async def test_who_becomes_protected_after_the_order_is_not_called(provider, req
     assert batch.sessions["succeeded"] == 11
 
 
+@pytest.mark.parametrize("named", ["address", "id"])
+@pytest.mark.parametrize("ordered", ["address", "id"])
+@pytest.mark.parametrize("provider", ["zoom", "zendesk"])
+async def test_who_was_ordered_by_one_name_is_protected_by_the_other(
+    provider, ordered, named, request, installation, protect
+):
+    """The listing that was read at the order knows both names, so the list may use either at any time."""
+    users = [generated_user(provider, number) for number in range(1, 13)]
+    late = users[4]
+    protect("somebody@elsewhere.example")
+    tenant = request.getfixturevalue(provider)(12, account=FILE)
+    lines = [
+        UserLine(number, user.email, None) if ordered == "address" else UserLine(number, None, user.id)
+        for number, user in enumerate(users, 1)
+    ]
+    placed = await installation.order(provider, lines, preflight=True, options=SESSIONS)
+    protect(late.email if named == "address" else late.id)
+    await installation.run()
+    check_books(installation, tenant)
+    assert untouched(tenant, late.email)
+    batch = await installation.batch(placed.id)
+    assert batch.outcomes == {"ok": 12 - sum(placed.skipped.values()) - 1, "not_resettable": 1}
+
+
 async def test_a_list_that_changes_in_the_middle_of_a_run_counts_at_once(zoom, installation, protect):
     """Those who wait are looked up again at their own call, by the id that the roster has too."""
     protect("somebody@elsewhere.example")

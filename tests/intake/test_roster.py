@@ -158,6 +158,13 @@ def test_addresses_stay_where_no_id_is_required_and_the_listing_tells_who_is_who
         assert roster.total + roster.excluded + roster.duplicates == len(users)
 
 
+def test_who_is_called_by_address_has_the_id_that_the_listing_tells():
+    """Protection may name either; who has no id of their own yet (an open invitation) has none here."""
+    with frozen(["a@x", "B@x", "c@x", "d@x", "9"], [], ["7 a@x", "8 b@x", "c@x c@x", "9 e@x"]) as roster:
+        found = {row.user_ref: row.user_id for rows in roster.rows() for row in rows}
+    assert found == {"a@x": "7", "b@x": "8", "c@x": None, "d@x": None, "9": None}
+
+
 def test_a_listing_is_taken_once_for_each_user():
     """Who comes twice, because the listing began anew, counts once; so do two addresses of one id at the end."""
     users = [DirectoryUser("7", "A@x"), DirectoryUser("8", None)]

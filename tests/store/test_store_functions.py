@@ -487,6 +487,15 @@ async def test_a_task_is_read_with_all_its_attempts_and_filters_by_state(store, 
     assert await queries.audit_head(store, 999) == audit.GENESIS
 
 
+@pytest.mark.parametrize("name", ["Ada@Example.com", " ADA@example.com", "7Kq"])
+async def test_a_user_is_found_by_each_name_that_is_known(store, name):
+    """By the address that is called, and by the id that the listing told."""
+    batch_id = await create(
+        store, RosterEntry("ada@example.com", "Ada@Example.com", user_id="7Kq"), RosterEntry("b", "b")
+    )
+    assert [line.user_id async for line in queries.tasks(store, batch_id, users=[name])] == ["7Kq"]
+
+
 async def test_a_store_proves_that_it_can_be_written_without_a_change(store):
     """The probe of a runner leaves everything as it is."""
     before = await rows(store, "SELECT * FROM alembic_version")
