@@ -17,6 +17,7 @@ from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import labels, open_provider
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.accord import Accord
+from bulkreset.runner.aside import Aside
 from bulkreset.runner.context import Context
 from bulkreset.runner.handling import Guard
 from bulkreset.runner.inspection import Inspection
@@ -35,7 +36,6 @@ SOON: Final = timedelta(minutes=1)
 """What falls due within this time is waited for by `run --once`; what is later is left to the next run."""
 
 _ONCE_POLL_S: Final = 0.2
-_ERRANDS_S: Final = 0.5
 # How long results may take to be saved when the run ends.
 _FLUSH_BOUND_S: Final = 30.0
 # After an outage of the database, results that wait in some worker's memory are saved first: a rescue would call
@@ -103,7 +103,8 @@ class Worker:
         self._providers: dict[str, Provider] = {}
         self._peers: dict[str, list[Lane]] = {}
         self._unusable: dict[str, str | None] = {}  # why, for each account that was looked after
-        self._errands: asyncio.Task[None] | None = None
+        self._errands = Aside(self._do_chores, "chores")
+        self._inspecting = Aside(self._inspection.step, "inspection")
         self._recording: asyncio.Task[None] | None = None
         self._steered: asyncio.Task[None] | None = None
         self._agreeing: asyncio.Task[None] | None = None
@@ -199,10 +200,10 @@ class Worker:
         """Do the chores and give every account with an open batch its lane."""
         try:
             self._store.prove_in_place()
-            await self._inspection.step()
+            await self._inspecting.step(self._stopping)
             if self._recorder.ready and not self._recorder.waiting and monotonic() > self._rescue_from:
                 await results.rescue(self._store)
-            await self._run_errands()
+            await self._errands.step(self._stopping)
             await control.advance(self._store)
             self._finished.update(await batches.finish(self._store))
             async with self._store.read() as conn:
@@ -250,17 +251,6 @@ class Worker:
             *self._loops.values(),
             *(task for task in (self._recording, self._steered, self._agreeing) if task),
         ]
-
-    async def _run_errands(self) -> None:
-        """See to the chores, but never let one that takes long hold up the rest."""
-        if self._errands is None:
-            self._errands = asyncio.create_task(self._do_chores(), name="chores")
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait([self._errands, stopping], timeout=_ERRANDS_S, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if self._errands.done():
-            done, self._errands = self._errands, None
-            done.result()
 
     async def _do_chores(self) -> None:
         for chore in self._chores:
@@ -346,7 +336,7 @@ class Worker:
 
     def _activity(self) -> int | None:
         """Return how many claims were handed out so far, or None while anything is under way."""
-        if self._errands is not None or self._recorder.waiting:
+        if self._errands.busy or self._inspecting.busy or self._recorder.waiting:
             return None
         if not all(lane.idle for lane in self._lanes.values()):
             return None
@@ -363,9 +353,8 @@ class Worker:
 
     async def _wind_up(self, recording: "asyncio.Task[None]") -> None:
         self._stop_lanes()
-        if self._errands is not None:
-            self._errands.cancel()  # what it was writing is rolled back as a whole
-            await asyncio.gather(self._errands, return_exceptions=True)
+        await self._errands.cancel()
+        await self._inspecting.cancel()
         await asyncio.gather(*self._loops.values(), return_exceptions=True)
         # Until the last answer is here, stops of batches are confirmed, and others know that we are.
         for task in (self._steered, self._agreeing):
