@@ -7,7 +7,7 @@ from command_line import ROOT_COMMAND, mentioned, options, unknown
 from console_block import blocks
 from story import ROOT
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted([ROOT / "config.example.toml", *(ROOT / "deploy").iterdir()])
 PROGRAM = sorted((ROOT / "bulkreset").rglob("*.py"))
 OTHERS = {"--lanes", "--database", "--minutes", "--seed"}
