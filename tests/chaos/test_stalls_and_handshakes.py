@@ -52,9 +52,7 @@ async def all_are_set(door, installation, scheme):
 
 @pytest.fixture
 def installation(tmp_path):
-    installation = Installation(tmp_path, "http://127.0.0.1:1")
-    installation.http = ""
-    return installation
+    return Installation(tmp_path, "http://127.0.0.1:1")
 
 
 async def test_a_stall_of_three_seconds_lets_no_more_arrive_than_the_limit(installation):

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from installation import addresses, calls_reach
@@ -12,6 +13,7 @@ from bulkreset.errors import ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import Policy, Style
 from bulkreset.providers.requirements import policy_from
+from bulkreset.runner import standing
 from bulkreset.runner.lane import Lane
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule
 from bulkreset.store import batches, claims, results
@@ -80,7 +82,7 @@ async def test_an_account_that_hangs_takes_no_connection_from_another(sandbox, i
     zoom = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 60}})
     sandbox.add({"name": "zendesk", "provider": "zendesk", "generate": {"count": 40}})
     zoom.faults.add([parse_rule({"kind": "hang"})])
-    installation.http = "total_timeout = 4\nconnect_timeout = 0.3"
+    installation.http = "total_timeout = 4\nconnect_timeout = 3"
     installation.runner = "poll_interval = 0.2\nconcurrency = 8"
     installation.zoom("zoom", requests_per_second=60)
     installation.zendesk("zendesk", requests_per_minute=2_000)
@@ -99,18 +101,31 @@ async def test_an_account_that_hangs_takes_no_connection_from_another(sandbox, i
     assert ("unreachable",) not in outcomes
 
 
-async def test_a_login_that_is_away_is_tried_ever_more_rarely_and_claims_nothing(sandbox, installation):
+async def test_a_login_that_is_away_is_tried_ever_more_rarely_and_claims_nothing(
+    sandbox, installation, monkeypatch
+):
     """While OAuth fails no task is claimed; when it is back the batch is finished."""
     tenant = sandbox.add({"name": "zoom", "provider": "zoom", "generate": {"count": 5}})
     installation.zoom("zoom", requests_per_second=1000)
     placed = await installation.order("zoom", addresses(5))
     tenant.faults.add([parse_rule({"kind": "5xx", "on": "token", "times": 3})])
     seen = tenant.log.total
+    waits, backoff = [], standing.backoff
+
+    def shortened(spent, jitter):
+        waits.append(backoff(spent, jitter) / 10)
+        return waits[-1]
+
+    monkeypatch.setattr(standing, "backoff", shortened)
     await installation.run()
     assert (await installation.batch(placed.id)).outcomes == {"ok": 5}
     logins = [call.t for call in tenant.log.calls[seen:] if "oauth" in call.path]
     assert len(logins) == 4
-    assert logins[2] - logins[1] > logins[1] - logins[0] > 0.9
+    assert waits == sorted(waits)
+    assert all(
+        later - earlier >= wait.total_seconds()
+        for (earlier, later), wait in zip(pairwise(logins), waits, strict=True)
+    )
     left = "SELECT count(*) FROM attempt WHERE sent_at IS NOT NULL GROUP BY task_id"
     assert installation.query(left) == [(1,)] * 5
 
