@@ -71,7 +71,7 @@ class Installation:
         self.database_url = database_url
         self._head = f'[database]\nurl = "{database_url}"\n[passwords]\nkey = {{ file = "bulkreset.key" }}\n'
         self._accounts: dict[str, str] = {}
-        # As in operation: on a busy machine an answer may be late, and a call that was given up is another outcome.
+        # As in operation: a busy machine answers late, and a call that was given up is another outcome.
         self.http = ""
         self.runner = "poll_interval = 0.2"
         self.write()
