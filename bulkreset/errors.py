@@ -3,6 +3,7 @@
     BulkresetError
     ├── UsageError            the order is wrong: say what to change, exit 2
     │   ├── ConfigError       … in the configuration file
+    │   │   └── BrokenAccount     … in one account's part of it: leave that account alone, go on with the others
     │   └── InputError        … in a users file or an order
     ├── StoreError            the database cannot do it: say why, exit 1
     │   ├── SchemaBehind      … run `bulkreset db upgrade`
@@ -39,6 +40,10 @@ class ConfigError(UsageError):
     """The configuration cannot be used."""
 
 
+class BrokenAccount(ConfigError):  # noqa: N818  (named for the state, as all leaves are)
+    """What the configuration says of one account cannot be used; the rest of it can."""
+
+
 class InputError(UsageError):
     """A users file, an exclusion file or an order cannot be used."""
 
@@ -47,7 +52,7 @@ class StoreError(BulkresetError):
     """The database did not do what was asked."""
 
 
-class SchemaBehind(StoreError):  # noqa: N818  (named for the state, as all leaves are)
+class SchemaBehind(StoreError):  # noqa: N818
     """The tables are older or newer than this program."""
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkreset.config import load
-from bulkreset.errors import ConfigError
+from bulkreset.errors import BrokenAccount, ConfigError
 from bulkreset.passwords.policy import Style, Wishes
 
 HEAD = '[passwords]\nkey = { file = "k" }\n'
@@ -256,3 +256,42 @@ def test_an_address_is_plain(read, key, end):
     if key == "api_url":
         zendesk = ZENDESK.replace('subdomain = "example"', f'api_url = "https://api.example.com{end}"')
         assert "plain address" in refusal(read, HEAD + zendesk)
+
+
+def test_one_accounts_fault_stops_only_that_account(tmp_path):
+    """Where others are left; each fault keeps its line, and whoever asks for the account is told it."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        HEAD + ZOOM + 'plann = "pro"\n' + ZENDESK.replace("enterprise", "huge") + CLIENT.replace(".s]", ".c]")
+    )
+    settings = load(path, spare_others=True)
+    assert list(settings.accounts) == ["c"]
+    assert settings.broken.keys() == {"z", "s"}
+    with pytest.raises(BrokenAccount, match=r"config\.toml:9: unknown key 'accounts\.z\.plann'") as caught:
+        settings.account("z")
+    assert "accounts.s" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"config\.toml:9: .*; line 10: "):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + ZOOM + 'plann = "pro"\n',
+        HEAD + "[runner]\nconcurency = 2\n" + ZENDESK + ZOOM + "share = 2\n",
+        "accounts = 3\n" + HEAD,
+    ],
+    ids=["no other", "another fault", "no table"],
+)
+def test_a_fault_of_more_than_one_account_stops_all(tmp_path, text):
+    """So does one where no account is left that could go on."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load(path, spare_others=True)
+
+
+@pytest.mark.parametrize("name", ["base", "broken"])
+def test_what_is_ours_is_no_key(read, name):
+    """What is found out about a file is not for the file to say."""
+    assert f"unknown key {name!r}" in refusal(read, f"{name} = {{}}\n" + HEAD)

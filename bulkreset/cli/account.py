@@ -35,7 +35,7 @@ def check(
     from bulkreset.logs import configure
 
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(told=False)
     configure(log_level())
     found = start(_check(settings, account))
     if as_json:
@@ -217,7 +217,7 @@ def own_password(
     Asks for the old and the new password, without echo.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(told=False)
     start(_own_password(settings, account))
     print(f"{account}: the password was changed")
 

@@ -257,7 +257,9 @@ def close(
     from bulkreset.cli import closing
 
     invocation: Invocation = context.obj
-    found = start(closing.close(invocation.settings(), batch_id, top_up=top_up, accept_listing=accept_listing))
+    found = start(
+        closing.close(invocation.settings(told=False), batch_id, top_up=top_up, accept_listing=accept_listing)
+    )
     if as_json:
         print(json.dumps(closing.as_dict(found), indent=2, ensure_ascii=False))
     else:

@@ -37,7 +37,7 @@ def _settings(context: typer.Context) -> "Settings":
     from bulkreset.config.discovery import find
 
     named = context.find_root().params.get("config")
-    return load(Path(named) if named else find())
+    return load(Path(named) if named else find(), spare_others=True)
 
 
 async def _batches(settings: "Settings") -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
@@ -34,12 +34,26 @@ class Invocation:
     config: Path | None
     debug: bool
 
-    def settings(self) -> "Settings":
-        """Read the configuration file. Raises ConfigError."""
+    def settings(self, *, told: bool = True) -> "Settings":
+        """Read the configuration file. Raises ConfigError, where no account could go on without the fault.
+
+        Which accounts cannot be used is `told` at once; a command of one account only is told by its own error.
+        """
         from bulkreset.config import load
         from bulkreset.config.discovery import find
 
-        return load(self.config or find())
+        settings = load(self.config or find(), spare_others=True)
+        for account, fault in settings.broken.items() if told else ():
+            _tell_broken(account, fault)
+        return settings
+
+
+@cache  # a command may read its configuration twice
+def _tell_broken(account: str, fault: str) -> None:
+    from bulkreset.cli.output import say
+    from bulkreset.cli.words import broken_account
+
+    say(f"bulkreset: {broken_account(account, fault)}", rest="  ", out=sys.stderr)
 
 
 def start(work: Coroutine[Any, Any, T]) -> T:

@@ -147,7 +147,7 @@ def create(
     from bulkreset.passwords.escrow import recipients
 
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(told=False)
     configure(log_level())
     filters = {"roles": role, "statuses": status, "domains": domain, "groups": group}
     times = {"created_before": created_before, "last_login_after": last_login_after}

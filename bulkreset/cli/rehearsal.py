@@ -40,13 +40,17 @@ async def rehearse(settings: "Settings", accounts: list[str]) -> list[Rehearsed]
 async def _look(store: "Store", settings: "Settings", way: Any, batch: "Batch") -> Rehearsed:
     from datetime import UTC, datetime
 
+    from bulkreset.errors import ConfigError
     from bulkreset.intake.ways import Ways, ends_before, lower_limit
     from bulkreset.model import Action, TaskState
     from bulkreset.providers import open_provider
     from bulkreset.report import queries
 
-    account = settings.account(batch.account)
-    provider = open_provider(batch.account, account, settings.base, way)
+    try:
+        account = settings.account(batch.account)
+        provider = open_provider(batch.account, account, settings.base, way)
+    except ConfigError as error:
+        return Rehearsed(batch, 0, 0, (), (str(error),), (), 0)
     ways = Ways.of(store, batch.account, account, provider)
     checked = await provider.check(ways.pace, revokes=batch.options.revoke_sessions)
     ways = Ways.of(store, batch.account, account, provider)  # by now the account may have told its own limit

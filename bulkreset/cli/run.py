@@ -46,10 +46,10 @@ def run(
     SIGTERM or Ctrl-C ends at once, which is safe too.
     """
     from bulkreset.cli.notices import Notices
-    from bulkreset.logs import configure
+    from bulkreset.logs import configure, logger
 
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(told=False)
     level = log_level()
     live = sys.stderr.isatty() and "BULKRESET_LOG_LEVEL" not in os.environ
     notices = Notices()
@@ -57,6 +57,8 @@ def run(
         configure("warning", notices)  # under the view only what needs a person, and within it
     else:
         configure(level)
+    for name, fault in settings.broken.items():
+        logger().error("account_unusable", account=name, reason=fault)
     for name in account or []:
         settings.account(name)
     if dry_run:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bulkreset.cli.context import Invocation, columns_of, opened, start
-from bulkreset.cli.words import clock, duration
+from bulkreset.cli.words import broken_account, clock, duration
 from bulkreset.report.grid import Column, Row, folded, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from bulkreset.config import Settings
@@ -69,7 +69,7 @@ def status(
     from bulkreset.report.status import as_dict
 
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(told=False)
     if watch and as_json:
         raise UsageError("--watch is for people; without it --json prints one object each time it is called")
     if watch:
@@ -78,9 +78,9 @@ def status(
         return
     found = start(_look(settings, incident))
     if as_json:
-        print(json.dumps(as_dict(found), indent=2, ensure_ascii=False))
+        print(json.dumps({**as_dict(found), "broken_accounts": settings.broken}, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(shown(found, columns_of(sys.stdout))))
+        print("\n".join(shown(found, columns_of(sys.stdout), settings.broken)))
 
 
 async def _look(settings: "Settings", incident: str | None) -> "Status":
@@ -98,7 +98,7 @@ async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep" =
         while True:
             width = columns_of(sys.stdout)
             try:
-                picture = shown(await look(store, settings.accounts, incident=incident), width)
+                picture = shown(await look(store, settings.accounts, incident=incident), width, settings.broken)
             except StoreError as error:
                 picture = folded(f"the database cannot be reached, trying again: {error}", width)
             if width is not None:
@@ -107,8 +107,8 @@ async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep" =
             await sleep(_WATCH_EVERY_S)
 
 
-def shown(found: "Status", width: int | None) -> "list[str]":
-    """Return the lines that a person sees."""
+def shown(found: "Status", width: int | None, broken: "Mapping[str, str]") -> "list[str]":
+    """Return the lines that a person sees; `broken` says what is wrong with accounts as configured here."""
     from bulkreset.report.needs import request_need
 
     alive, gone = _by_presence(found)
@@ -121,6 +121,7 @@ def shown(found: "Status", width: int | None) -> "list[str]":
             width,
             none="no account has been called yet",
         ),
+        *(line for one in broken.items() for line in folded(f"→ {broken_account(*one)}", width, rest="  ")),
         *_part(
             "batches", _BATCHES, [_batch(one, found) for one in found.batches], width, none="no unfinished batch"
         ),

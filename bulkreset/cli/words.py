@@ -21,3 +21,8 @@ def clock(at: datetime, now: datetime) -> str:
 def batches_in_words(count: int) -> str:
     """Say how many batches."""
     return f"{count:,} {'batch' if count == 1 else 'batches'}"
+
+
+def broken_account(account: str, fault: str) -> str:
+    """Say that one account's part of the configuration stops that account."""
+    return f"account {account!r} cannot be used: {fault}"

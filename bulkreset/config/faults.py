@@ -1,7 +1,7 @@
 """What is wrong with a configuration: all of it in one message, unknown keys first, with those that were meant."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -53,8 +53,26 @@ class _Fault:
 
 def faults_of(path: Path, text: str, error: ValidationError) -> str:
     """Put every fault into one message: file, line, key and what to do, then the next line of the file."""
+    return _in_words(path, text, _errors(error))
+
+
+def faults_by_account(path: Path, text: str, error: ValidationError) -> dict[str, str] | None:
+    """Return such a message for each account that has faults; None where anything else has one too."""
+    by_account: dict[str, list[ErrorDetails]] = {}
+    for one in _errors(error):
+        if len(one["loc"]) < 2 or one["loc"][0] != "accounts":
+            return None
+        by_account.setdefault(str(one["loc"][1]), []).append(one)
+    return {account: _in_words(path, text, errors) for account, errors in by_account.items()}
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_input=False, include_url=False)
+
+
+def _in_words(path: Path, text: str, errors: Iterable[ErrorDetails]) -> str:
     found: dict[Place, _Fault] = {}
-    for one in error.errors(include_input=False, include_url=False):
+    for one in errors:
         fault = _fault(one)
         found.setdefault(fault.place, fault)
     unknown = [fault for fault in found.values() if fault.kind == _UNKNOWN]
@@ -143,7 +161,7 @@ def _keys(table: Place) -> set[str]:
         if not inner:  # an account's own name, or the number of a list's member
             continue
         models = [model for kind in inner for model in _models(kind)]
-    return {name for model in models for name in model.model_fields} - {"base"}
+    return {name for model in models for name in model.model_fields} - {"base", "broken"}
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:

@@ -5,12 +5,13 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from bulkreset.config.faults import faults_of, line_of
+from bulkreset.config.faults import faults_by_account, faults_of, line_of
 from bulkreset.config.settings import Settings
 from bulkreset.errors import ConfigError
 from bulkreset.ownership import read_checked, refuse_foreign, refuse_open_folder
@@ -18,24 +19,40 @@ from bulkreset.ownership import read_checked, refuse_foreign, refuse_open_folder
 SIZE_LIMIT: Final = 4 * 1024 * 1024
 """Bytes; a list of 100,000 protected people is shorter."""
 
+# What is no key of the file, but found out by reading it.
+_OURS: Final = frozenset({"base", "broken"})
 # tomllib takes a bracket for a call of its own, and Python takes numbers up to 4,300 digits.
 _NESTED: Final = re.compile(r"^(?:[^\[\]{}\n]*[\[{]){100}", re.MULTILINE)
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4300,}")
 
 
-def load(path: Path) -> Settings:
-    """Read and check a configuration file. Raises ConfigError: one line with every key to mend."""
+def load(path: Path, *, spare_others: bool = False) -> Settings:
+    """Read and check a configuration file. Raises ConfigError: one line with every key to mend.
+
+    With `spare_others` an account with faults stops only itself, where another one is left: it is `broken`.
+    """
     text = _text(path)
     tables = _tables(path, text)
-    if "base" in tables:
-        raise ConfigError(f"{path}:{line_of(text, ('base',))}: unknown key 'base'; remove it")
+    for name in _OURS & tables.keys():
+        raise ConfigError(f"{path}:{line_of(text, (name,))}: unknown key {name!r}; remove it")
+    # Not resolved: where a link on the way is moved, what is read later is read behind it.
+    tables["base"] = path.absolute().parent
     try:
-        # Not resolved: where a link on the way is moved, what is read later is read behind it.
-        return Settings(base=path.absolute().parent, **tables)
+        try:
+            return Settings(**tables)
+        except ValidationError as error:
+            broken = faults_by_account(path, text, error) if spare_others else None
+            if broken is None or not (whole := _without(tables["accounts"], broken)):
+                raise
+            return Settings(**{**tables, "accounts": whole, "broken": broken})
     except ValidationError as error:
         raise ConfigError(faults_of(path, text, error)) from None
     except RecursionError:
         raise ConfigError(f"{path}:{_bomb(text)}: is nested too deeply; write it as in the example") from None
+
+
+def _without(accounts: dict[str, Any], broken: Collection[str]) -> dict[str, Any]:
+    return {name: account for name, account in accounts.items() if name not in broken}
 
 
 def _text(path: Path) -> str:

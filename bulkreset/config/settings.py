@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bulkreset.config.addresses import Subdomain, TokenEmail, WebAddress, ZendeskAddress
-from bulkreset.errors import ConfigError
+from bulkreset.errors import BrokenAccount, ConfigError
 from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
 from bulkreset.passwords.keyfile import read_secret_file
 from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, Style, Wishes
@@ -212,9 +212,14 @@ AccountSettings = Annotated[ZoomSettings | ZendeskSettings, Field(discriminator=
 
 
 class Settings(_Table):
-    """The whole configuration. `base` is the folder that relative paths count from."""
+    """The whole configuration.
+
+    `base` is the folder that relative paths count from. `broken` says of accounts that are not among the others
+    what is wrong with them.
+    """
 
     base: Path = Path()
+    broken: dict[str, str] = {}
     database: DatabaseSettings = DatabaseSettings()
     passwords: PasswordSettings
     http: HttpSettings = HttpSettings()
@@ -223,7 +228,9 @@ class Settings(_Table):
     accounts: dict[str, AccountSettings] = {}
 
     def account(self, name: str) -> ZoomSettings | ZendeskSettings:
-        """Return one account's settings. Raises ConfigError that names the accounts there are."""
+        """Return one account's settings. Raises BrokenAccount, and ConfigError where there is no such account."""
+        if name in self.broken:
+            raise BrokenAccount(self.broken[name])
         try:
             return self.accounts[name]
         except KeyError:

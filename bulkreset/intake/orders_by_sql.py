@@ -2,8 +2,8 @@
 
 A request that is `ready` becomes a batch exactly as `batch create` would make it, and is marked `accepted`
 with the batch's id in the same transaction: a crash in between cannot order a reset twice. One that cannot be
-met is `refused` with a line that says why. Where the account only cannot be asked for now, the request stays
-`ready`, with the reason beside it, and is tried again.
+met is `refused` with a line that says why. Where the account only cannot be asked for now, or its configuration
+has a fault, the request stays `ready`, with the reason beside it, and is tried again.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,15 @@ from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.config import Settings
-from bulkreset.errors import InputError, KeyMismatch, ProviderRefused, ProviderUnavailable, StoreError, UsageError
+from bulkreset.errors import (
+    BrokenAccount,
+    InputError,
+    KeyMismatch,
+    ProviderRefused,
+    ProviderUnavailable,
+    StoreError,
+    UsageError,
+)
 from bulkreset.intake.concerns import Concern
 from bulkreset.intake.naming import Naming
 from bulkreset.intake.order import Order, chunks, place
@@ -111,7 +119,7 @@ class OrdersBySql:
                 excluded=chunks(()),
                 accept=accept,
             )
-        except ProviderUnavailable as error:
+        except (ProviderUnavailable, BrokenAccount) as error:
             self._later[request.id] = monotonic() + _AGAIN_AFTER_S
             async with self._store.write() as conn:
                 await _mark(conn, request.id, message=f"waiting: {error}", taken_until=None)

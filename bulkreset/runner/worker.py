@@ -280,7 +280,7 @@ class Worker:
             reason = f"{self._context.worker} cannot use account {account!r}: {error}"
         if reason == self._unusable.get(account, ""):  # at first sight, what an earlier worker said is taken away
             return
-        if reason is not None:
+        if reason is not None and account not in self._settings.broken:  # which was told at the start
             logger().error("account_unusable", account=account, reason=reason)
         with contextlib.suppress(StoreError):  # said again at the next poll
             await unusable.tell(self._store, account, reason)

@@ -240,8 +240,19 @@ def test_a_configuration_is_refused_by_its_key_and_line(folder, case):
     assert old in text
     folder.config.write_text(text.replace(old, new, 1))
     with unchanged(folder):
-        said = refused(folder.run("batch", "list"), *words)
-    assert "5ecret" not in said
+        for command in (["check", "zoom"], folder.order("zoom")):
+            assert "5ecret" not in refused(folder.run(*command), *words)
+
+
+def test_what_is_wrong_with_one_account_does_not_stop_the_others(folder):
+    """Each command names the account and its fault once, and goes on with the rest."""
+    folder.config.write_text(folder.config.read_text().replace("share = 1.0", "shar = 1.0", 1))
+    for command in (["batch", "list"], ["run", "--once"], ["key", "show"]):
+        ended = folder.run(*command)
+        assert ended.code == 0
+        assert ended.err.count("did you mean 'share'") == 1
+    assert folder.run("check", "zendesk").err == ""
+    refused(folder.run("check", "zoom"), "config.toml", "did you mean 'share'")
 
 
 def test_a_configuration_that_is_no_text_is_refused(folder):

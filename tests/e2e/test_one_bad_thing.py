@@ -1,4 +1,4 @@
-"""One bad thing stops only itself: five accounts in one database, and of each kind of thing a part is damaged."""
+"""One bad thing stops only itself: six accounts in one database, and of each kind of thing a part is damaged."""
 
 import asyncio
 import json
@@ -17,8 +17,15 @@ from bulkreset.secret import Secret
 
 EACH = 10
 BAD = 2  # of ten
-# Two accounts are whole; of three one thing each is damaged that all their work needs.
-ACCOUNTS = {"zoom": "zoom", "zendesk": "zendesk", "nosecret": "zoom", "nolist": "zendesk", "nolimit": "zoom"}
+# Two accounts are whole; of the others one thing each is damaged that all their work needs.
+ACCOUNTS = {
+    "zoom": "zoom",
+    "zendesk": "zendesk",
+    "nosecret": "zoom",
+    "nolist": "zendesk",
+    "nolimit": "zoom",
+    "noconfig": "zendesk",
+}
 WHOLE = ("zoom", "zendesk")
 
 # Of a batch's ten tasks, two are altered so; the words are those that `status` names them by.
@@ -84,12 +91,20 @@ async def test_what_is_whole_ends_right_and_each_damaged_thing_is_named(sandbox,
     whole = {name: (await installation.order(name, some(name))).id for name in ACCOUNTS}
     await installation.with_store(lambda store: seal(store, installation, rows))
     await installation.with_store(lambda store: spoil(store, rows, stopped))
-    orders = await installation.with_store(lambda store: order_by_sql(store, {name: some(name) for name in WHOLE}))
+    orders = await installation.with_store(
+        lambda store: order_by_sql(store, {name: some(name) for name in (*WHOLE, "noconfig")})
+    )
     (installation.folder / "nosecret.secret").chmod(0o644)
     (installation.folder / "nolist.txt").write_bytes(b"\xff\xfe\x00broken")
+    configured = installation.config.read_text()
+    installation.config.write_text(
+        configured.replace("[accounts.noconfig]\n", "[accounts.noconfig]\nprotcted = 'none'\n")
+    )
 
     code, _ = await bulkreset(installation, "run", "--once")
     assert code == 4
+    await check_named(installation, rows, stopped, {**foreign, **whole}, orders)
+    installation.config.write_text(configured)
 
     for kind, batch_id in rows.items():
         batch = await installation.batch(batch_id)
@@ -104,12 +119,11 @@ async def test_what_is_whole_ends_right_and_each_damaged_thing_is_named(sandbox,
     for name in ACCOUNTS.keys() - set(WHOLE):
         assert resets(tenants[name]) == []
     accepted = dict(installation.query("SELECT id, state FROM batch_request"))
-    assert [kind for kind, request in orders.items() if accepted[request] != "accepted"] == list(ORDERS)
+    assert accepted[orders["noconfig"]] == "ready"  # for when its configuration is mended
+    assert [kind for kind, request in orders.items() if accepted[request] == "accepted"] == list(WHOLE)
     for name in WHOLE:  # nobody was called twice, and nobody whose row was damaged
         called = [call.path for call in resets(tenants[name])]
         assert len(called) == len(set(called))
-
-    await check_named(installation, rows, stopped, {**foreign, **whole}, orders)
 
 
 async def check_named(installation, rows, stopped, others, orders):
@@ -130,6 +144,10 @@ async def check_named(installation, rows, stopped, others, orders):
         assert words in batches[stopped[kind]]["need"], kind
     for kind, (_, words) in ORDERS.items():
         assert words in requests[orders[kind]]["message"], kind
+    assert "protcted" in requests[orders["noconfig"]]["message"]
+    assert "protcted" in batches[others["noconfig"]]["need"]
+    assert found["broken_accounts"].keys() == {"noconfig"}
+    assert "did you mean 'protected'" in found["broken_accounts"]["noconfig"]
     halted = {one["account"]: one["halted_reason"] for one in found["accounts"] if one["halted_reason"]}
     assert "nolist.txt" in halted["nolist"]
     assert "damaged" in halted["nolimit"]
@@ -139,6 +157,7 @@ async def check_named(installation, rows, stopped, others, orders):
 
     code, text = await bulkreset(installation, "status")
     assert code == 0
+    assert "account 'noconfig' cannot be used: " in text
     for one in batches.values():
         assert f"`bulkreset batch retry {one['id']}`" in text or not one["damaged"]
         assert one["need"] is None or one["need"] in text
@@ -204,8 +223,8 @@ async def spoil(store, rows, stopped):
 
 
 async def order_by_sql(store, users):
-    """Insert the damaged orders, and one that is whole for each whole account; return their ids."""
-    kinds = {kind: change for kind, (change, _) in ORDERS.items()} | {name: {"account": name} for name in WHOLE}
+    """Insert the damaged orders, and one that is whole for each of some accounts; return their ids."""
+    kinds = {kind: change for kind, (change, _) in ORDERS.items()} | {name: {"account": name} for name in users}
     ids = {}
     async with store.engine.begin() as conn:
         await drop_checks(conn)
@@ -214,7 +233,7 @@ async def order_by_sql(store, users):
             values |= change
             listed = ", ".join(f"'{value}'" for value in values.values())
             await conn.exec_driver_sql(f"INSERT INTO batch_request ({', '.join(values)}) VALUES ({listed})")
-            named = ", ".join(f"({request}, '{user}')" for user in users[kind if kind in WHOLE else "zoom"])
+            named = ", ".join(f"({request}, '{user}')" for user in users[kind if kind in users else "zoom"])
             await conn.exec_driver_sql(f"INSERT INTO batch_request_user (request_id, user_ref) VALUES {named}")
             ids[kind] = request
         if store.sqlite:
