@@ -6,7 +6,7 @@ import signal
 import pytest
 from databases import run_apart
 from fleet import Worker
-from installation import Installation, calls_reach, check_books
+from installation import Installation, calls_reach, check_books, writes
 from proxy import Proxy
 
 from benchmarks.cluster import Cluster, execute
@@ -36,6 +36,7 @@ def installation(tmp_path, tenant, cluster, request):
     name = f"faults_{request.node.name[:40]}"
     run_apart(execute(cluster.url("postgres"), f'CREATE DATABASE "{name}"'))
     installation = Installation(tmp_path, tenant.url, cluster.url(name))
+    installation.http = "total_timeout = 3\nconnect_timeout = 2"  # a lease is as long, and a little more
     installation.zoom("zoom", requests_per_second=100)
     return installation
 
@@ -85,16 +86,16 @@ async def test_a_worker_stopped_with_the_quota_in_hand_gives_way(installation, t
     other = await hire("other")
     await calls_reach(tenant, 60)
     (frozen.folder / "freeze").touch()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await appears(frozen.folder / "frozen")
     try:
         # Less than two seconds of slots are in hand; a call beyond needs the row, which only the bound frees.
-        async with asyncio.timeout(SHORT.lock.total_seconds() + 5):
+        async with asyncio.timeout(SHORT.lock.total_seconds() + 60):
             await calls_reach(tenant, tenant.log.total + 120)
         assert other.process.returncode is None
     finally:
         frozen.send(signal.SIGCONT)
-    batch = await finished(installation, order, within=30)
+    batch = await finished(installation, order, within=120)
     assert batch.counts["succeeded"] == USERS
     check_books(installation, tenant)
 
@@ -109,12 +110,12 @@ async def test_a_killed_postgresql_costs_nothing_but_time(installation, tenant, 
     await calls_reach(tenant, 80)
     await asyncio.to_thread(cluster.stop, "immediate")
     try:
-        # A lease is two seconds here: horizon, grace, and the time-out of a call.
-        await asyncio.sleep(2.5)
+        # A lease is four seconds here: horizon, grace, and the time-out of a call.
+        await asyncio.sleep(4.5)
     finally:
         await asyncio.to_thread(cluster.start)
     at_the_return = tenant.log.total
-    batch = await finished(installation, order, within=30)
+    batch = await finished(installation, order, within=120)
     assert [worker.process.returncode for worker in workers] == [None, None]
     assert tenant.log.total > at_the_return
     assert batch.counts["succeeded"] == USERS
@@ -134,9 +135,15 @@ async def test_a_worker_that_lost_the_database_for_good_holds_nobody_up(installa
         await calls_reach(tenant, 80)
         proxy.part()
         name = f"%:{cut_off.pid}"
-        batch = await finished(installation, order, within=30)
+        batch = await finished(installation, order, within=120)
     assert batch.counts["succeeded"] == USERS
     lost = installation.query(f"{LOST} AND worker LIKE ?", name)[0][0]
     assert lost > 0
-    assert batch.outcomes["confirmed"] > 0
+    # What it sent before nobody could write down is found to have been done, and not done again.
+    arrived = {tuple(map(int, call.request_id.split("-")[1:])) for call in writes(tenant) if call.status == 204}
+    gone = set(
+        installation.query("SELECT task_id, n FROM attempt WHERE outcome = 'unknown' AND worker LIKE ?", name)
+    )
+    confirmed = {task for (task,) in installation.query("SELECT id FROM task WHERE outcome = 'confirmed'")}
+    assert {task for task, _ in gone & arrived} <= confirmed
     check_books(installation, tenant)

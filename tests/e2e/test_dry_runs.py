@@ -130,7 +130,7 @@ async def test_the_same_error_meets_every_real_run(two_accounts, installation, f
             await asyncio.sleep(0.01)
         worker.stop()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with contextlib.suppress(WriteBuiltError):
             if name == "WriteTransport":
                 await installation.run()
