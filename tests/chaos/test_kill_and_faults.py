@@ -31,7 +31,8 @@ KINDS = {"admin": 10, "sso": 10, "pending": 5, "missing": 5}
 class Runner:
     """The hooked program as a process; always ended by its own id."""
 
-    def __init__(self, installation, *arguments):
+    def __init__(self, installation, *arguments, log_level="error"):
+        self._log_level = log_level
         self.journal = installation.folder / "journal"
         self._command = [
             sys.executable,
@@ -45,7 +46,7 @@ class Runner:
         self.process = None
 
     async def __aenter__(self):
-        environment = {**os.environ, "BULKRESET_LOG_LEVEL": "error"}
+        environment = {**os.environ, "BULKRESET_LOG_LEVEL": self._log_level}
         self.process = await asyncio.create_subprocess_exec(
             *self._command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
@@ -189,13 +190,15 @@ async def test_the_second_signal_ends_at_once_and_loses_nothing(tmp_path, sandbo
     installation.http = "total_timeout = 60\nconnect_timeout = 0.5"
     installation.zoom("zoom", requests_per_second=200)
     placed = await installation.order("zoom", [generated_user("zoom", n).email for n in range(1, 61)])
-    async with Runner(installation) as runner:
+    async with Runner(installation, log_level="info") as runner:
         await calls_reach(tenant, 30)
         runner.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):  # two signals that come before it looks are one
+            while b"run_stopping" not in await runner.process.stderr.readline():
+                pass
         assert runner.process.returncode is None
         runner.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):  # half of what its calls may take
             await runner.process.wait()
     assert runner.process.returncode == 128 + signal.SIGTERM
     tenant.faults.clear()
