@@ -139,6 +139,11 @@ def shown(found: "Status", width: int | None, broken: "Mapping[str, str]") -> "l
             if found.requests
             else []
         ),
+        *(
+            folded(f"and {found.refused_before:,} that were refused before these", width)
+            if found.refused_before
+            else []
+        ),
         *_part(
             "workers",
             _WORKERS,

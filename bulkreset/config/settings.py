@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bulkreset.config.addresses import Subdomain, TokenEmail, WebAddress, ZendeskAddress
 from bulkreset.errors import BrokenAccount, ConfigError
@@ -19,9 +19,18 @@ from bulkreset.passwords.keyfile import read_secret_file
 from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, Style, Wishes
 from bulkreset.secret import Secret
 
-Share = Annotated[float, Field(gt=0, le=1)]
-CallRate = Annotated[float, Field(ge=0.01, le=100_000_000, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+def _no_boolean(value: object) -> object:
+    """Refuse `true` where a number belongs: Python would take it for 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  (pydantic takes no TypeError for a fault)
+    return value
+
+
+_Number = BeforeValidator(_no_boolean)
+Share = Annotated[float, _Number, Field(gt=0, le=1)]
+CallRate = Annotated[float, _Number, Field(ge=0.01, le=100_000_000, allow_inf_nan=False)]
+Seconds = Annotated[float, _Number, Field(gt=0, le=3600)]
 
 
 class _Table(BaseModel):
@@ -61,7 +70,7 @@ class DatabaseSettings(_Table):
     url: str | SecretSource = "sqlite:///bulkreset.db"
     password: SecretSource | None = None
     pooled: bool = False
-    connections: Annotated[int, Field(ge=2, le=100)] = 5
+    connections: Annotated[int, _Number, Field(ge=2, le=100)] = 5
 
 
 class PasswordSettings(_Table):
@@ -73,7 +82,7 @@ class PasswordSettings(_Table):
 
     key: SecretSource
     other_keys: list[SecretSource] = []
-    length: Annotated[int, Field(ge=PREFERRED_LENGTH, le=LONGEST)] | None = None
+    length: Annotated[int, _Number, Field(ge=PREFERRED_LENGTH, le=LONGEST)] | None = None
     style: Style = Style.CHARACTERS
 
     @property
@@ -95,7 +104,7 @@ class RunnerSettings(_Table):
     """How a runner works; the defaults suit every plan in the tables."""
 
     poll_interval: Seconds = 2
-    concurrency: Annotated[int, Field(ge=1, le=5000)] = 500
+    concurrency: Annotated[int, _Number, Field(ge=1, le=5000)] = 500
 
 
 class ApprovalSettings(_Table):
@@ -119,7 +128,7 @@ class _Account(_Table):
     """
 
     protected: Literal["none"] | list[str] | ProtectedFile | None = None
-    require_approval: Annotated[int, Field(ge=0, le=10)] = 0
+    require_approval: Annotated[int, _Number, Field(ge=0, le=10)] = 0
     allow_emergency: bool = False
 
 
@@ -164,7 +173,7 @@ class ZendeskSettings(_Account):
     share: Share = 0.9
     client_id: SecretSource | str | None = None
     client_secret: SecretSource | None = None
-    token_lifetime: Annotated[int, Field(gt=300, lt=172_800)] | None = None
+    token_lifetime: Annotated[int, _Number, Field(gt=300, lt=172_800)] | None = None
     oauth_token: SecretSource | None = None
     email: TokenEmail | None = None
     api_token: SecretSource | None = None

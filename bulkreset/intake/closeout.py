@@ -229,8 +229,8 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
         )
         for member in page
     )
-    with disk_errors():
-        roster.db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    with disk_errors():  # two damaged references may read the same; `status` names each of them
+        roster.db.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _done(roster: Roster, refs: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ So come the answers of directories and providers, PowerShell's ConvertTo-Json, G
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -42,6 +43,8 @@ def read_json_users(text: SourceText, naming: Naming) -> Iterator[UserLine]:
 _HEAD: Final = 64 * 1024
 # What an answer has that is not the last: of Zoom, Google, Microsoft Graph, and Zendesk where pages have numbers.
 _MORE: Final = ("next_page_token", "nextPageToken", "@odata.nextLink", "next_page", "nextLink")
+# How many there are in all, in the answers of these and of SCIM.
+_TOTALS: Final = ("total_records", "totalrecords", "count", "total", "totalresults", "total_count", "@odata.count")
 _LISTS: Final = ("users", "tasks", "value", "resources", "data", "items", "members")
 
 
@@ -109,9 +112,9 @@ def _list(document: object, name: str) -> list[object]:
         lists = {key: value for key, value in document.items() if isinstance(value, list)}
         known = [value for key, value in lists.items() if key.casefold() in _LISTS]
         if lists and _goes_on(document):
-            raise InputError(
-                f"{name}: is one page of several, so that people are missing; fetch all and write one list"
-            )
+            raise _not_all(f"{name}: is one page of several")
+        if len(known) == 1 and (total := _total(document)) > len(known[0]):
+            raise _not_all(f"{name}: has {len(known[0]):,} of {total:,} users, as it says itself")
         if len(known) == 1:
             return known[0]
         if not known and layout(tuple(dict(_cells(document))), name, escaped=False) is not None:
@@ -121,9 +124,26 @@ def _list(document: object, name: str) -> list[object]:
     raise InputError(f"{name}: is JSON without a list of users; write a list of texts, or of objects with email")
 
 
+def _not_all(what: str) -> InputError:
+    return InputError(f"{what}, so that people are missing; fetch all and write one list")
+
+
 def _goes_on(answer: Mapping[str, object]) -> bool:
-    meta = answer.get("meta")  # where Zendesk pages by cursor
-    return any(map(answer.get, _MORE)) or (isinstance(meta, dict) and meta.get("has_more") is True)
+    meta, links = answer.get("meta"), answer.get("links")  # where Zendesk pages by cursor
+    return (
+        any(map(answer.get, _MORE))
+        or (isinstance(meta, dict) and meta.get("has_more") is True)
+        or (isinstance(links, dict) and bool(links.get("next")))
+    )
+
+
+def _total(answer: Mapping[str, object]) -> int:
+    """Return how many users there are in all, by the answer's own word; 0 where it says nothing of it."""
+    totals = [value for key, value in answer.items() if key.casefold() in _TOTALS]
+    return max((int(one) for one in totals if isinstance(one, str) and _WHOLE(one)), default=0)
+
+
+_WHOLE: Final = re.compile(r"[0-9]{1,12}").fullmatch
 
 
 def _check_account(document: object, name: str, naming: Naming) -> None:

@@ -113,6 +113,8 @@ class Reader:
             return f"{WEB_PAGE}, or the address is another site's (HTTP {status})"
         if status == 404 and self.tell(answer).code not in self.known_404:
             return f"there is no such API at its address ({self.words(answer)})"
+        if status in (401, 403) and self.tell(answer).code is None:
+            return f"what answers ({self.words(answer)}) has none of the API's error codes, so it is not the API"
         if status == 200 and unmarked(answer.body)[:1] not in (b"{", b"["):
             return "what answers (HTTP 200) is not JSON, so it is not the API"
         return None

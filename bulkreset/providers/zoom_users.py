@@ -50,6 +50,10 @@ _BENT: Final = re.compile(
 )
 
 
+# Nothing in them leads to another address, however it is quoted.
+_ID: Final = re.compile(r"[A-Za-z0-9._~+=-]{1,128}")
+
+
 def ref_fault(ref: str) -> str | None:
     """Return why this cannot be a Zoom user id or e-mail address, or None. Pure."""
     if not ref or len(ref) > 254:
@@ -58,11 +62,15 @@ def ref_fault(ref: str) -> str | None:
         return f"{ref!r} is no Zoom user id or e-mail address"  # `me` is the app's own user
     if not ref.isprintable() or " " in ref or "\ufffd" in ref:  # the last stands for bytes that are no text
         return "a Zoom user id or e-mail address holds no spaces or control characters"
-    if ref[0] in "'\u2019" and "@" not in ref:
+    return None if "@" in ref else _id_fault(ref)
+
+
+def _id_fault(ref: str) -> str | None:
+    if ref[0] in "'\u2019":
         return f"a Zoom user id begins with no apostrophe; {EXPORT_AS_TEXT}"
     if _BENT.fullmatch(ref):
         return f"this is a number as a spreadsheet shows it, and no Zoom user id; {EXPORT_AS_TEXT}"
-    return None
+    return None if _ID.fullmatch(ref) else "a Zoom user id has letters, digits and . _ ~ + = - only"
 
 
 class _DeadToken(Exception):  # noqa: N818  (never leaves this module)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, Outcome, TaskState
 from bulkreset.store.batches import Batch
+from bulkreset.store.rows import readable
 from bulkreset.store.tables import task
 
 _MOST: Final = 3
@@ -50,5 +51,5 @@ async def _example(conn: AsyncConnection, batch_id: int, outcome: str) -> str | 
             )
         ).scalar_one_or_none()
         if message is not None:
-            return message
+            return str(readable(message))
     return None

@@ -12,6 +12,7 @@ from sqlalchemy import collate, func, or_, select
 from bulkreset.model import Action, Outcome, TaskState
 from bulkreset.store.audit import GENESIS
 from bulkreset.store.engine import Store
+from bulkreset.store.rows import as_written, is_after, readable
 from bulkreset.store.tables import attempt, event, task
 
 _PAGE: Final = 1_000
@@ -122,21 +123,21 @@ async def tasks(
             )
             for call in found:
                 calls[call.task_id].append(
-                    AttemptLine(*(getattr(call, name) for name in AttemptLine.__dataclass_fields__))
+                    AttemptLine(*(readable(getattr(call, name)) for name in AttemptLine.__dataclass_fields__))
                 )
         for row in rows:
             yield TaskLine(
-                user=row.display,
-                user_ref=row.user_ref,
-                action=row.action,
-                state=row.state,
-                outcome=row.outcome,
-                code=row.code,
-                message=row.message,
+                user=readable(row.display),
+                user_ref=readable(row.user_ref),
+                action=readable(row.action),
+                state=readable(row.state),
+                outcome=readable(row.outcome),
+                code=readable(row.code),
+                message=readable(row.message),
                 due_at=row.due_at,
                 finished_at=row.finished_at,
                 attempts=tuple(calls[row.id]),
-                user_id=row.user_id,
+                user_id=readable(row.user_id),
                 maybe_changed=row.maybe_changed,
             )
 
@@ -169,28 +170,30 @@ async def _sorted(
 
 async def sessions_alive(store: Store, batch_id: int) -> AsyncIterator[list[SessionLine]]:
     """Yield, a page at a time, whose password was set and whose sessions, which were to be ended, were not."""
-    first, last = task.alias("first"), ""
-    while True:
-        wanted = (
-            select(task.c.user_ref, task.c.display, task.c.state, task.c.outcome, task.c.message)
-            .join(first, (first.c.batch_id == task.c.batch_id) & (first.c.user_ref == task.c.user_ref))
-            .where(
-                task.c.batch_id == batch_id,
-                task.c.action == Action.REVOKE_SESSIONS,
-                task.c.state != TaskState.SUCCEEDED,
-                first.c.action == Action.SET_PASSWORD,
-                first.c.state == TaskState.SUCCEEDED,
-                task.c.user_ref > last,
-            )
-            .order_by(task.c.user_ref)
-            .limit(_PAGE)
+    first, last = task.alias("first"), b""
+    columns = {"user_ref": task.c.user_ref, "user": task.c.display} | {
+        name: task.c[name] for name in ("state", "outcome", "message")
+    }
+    wanted = (
+        select(as_written(task.c.user_ref).label("written"), *(c.label(name) for name, c in columns.items()))
+        .join(first, (first.c.batch_id == task.c.batch_id) & (first.c.user_ref == task.c.user_ref))
+        .where(
+            task.c.batch_id == batch_id,
+            task.c.action == Action.REVOKE_SESSIONS,
+            task.c.state != TaskState.SUCCEEDED,
+            first.c.action == Action.SET_PASSWORD,
+            first.c.state == TaskState.SUCCEEDED,
         )
+        .order_by(task.c.user_ref)
+        .limit(_PAGE)
+    )
+    while True:
         async with store.read() as conn:
-            rows = (await conn.execute(wanted)).all()
+            rows = (await conn.execute(wanted.where(is_after(conn, task.c.user_ref, last)))).all()
         if not rows:
             return
-        yield [SessionLine(row.user_ref, row.display, row.state, row.outcome, row.message) for row in rows]
-        last = rows[-1].user_ref
+        yield [SessionLine(**{name: readable(getattr(row, name)) for name in columns}) for row in rows]
+        last = rows[-1].written
 
 
 async def audit_head(store: Store, batch_id: int) -> str:

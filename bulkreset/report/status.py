@@ -107,6 +107,7 @@ class Status:
     batches: tuple[BatchStatus, ...]
     workers: tuple[WorkerStatus, ...]
     requests: tuple[RequestStatus, ...] = ()
+    refused_before: int = 0  # refused orders by SQL that are older than those among `requests`
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ async def status(
         )
         workers_seen = await workers.seen(conn, since=now - _WORKERS_SINCE)
         waits = [] if store.exclusive else agreement.waiting(await agreement.at_work(conn), now)
-        requests = await _requests(conn)
+        requests, refused_before = await _requests(conn)
         waiting = await due.waits(conn, now)
     approvals = {
         one.id: len(await control.approvals(store, one.id)) for one in shown if one.state is BatchState.DRAFT
@@ -168,6 +169,7 @@ async def status(
             for one in workers_seen
         ),
         requests=tuple(one for one in requests if incident is None or one.incident == incident),
+        refused_before=0 if incident else refused_before,
     )
 
 
@@ -273,6 +275,7 @@ def as_dict(found: Status) -> dict[str, Any]:
         "requests": [
             {name: getattr(one, name) for name in RequestStatus.__dataclass_fields__} for one in found.requests
         ],
+        "refused_before": found.refused_before,
     }
 
 
@@ -337,15 +340,19 @@ async def _sent(conn: AsyncConnection, now: datetime) -> tuple[dict[Quota, _Sent
     return by_quota, by_worker
 
 
-async def _requests(conn: AsyncConnection) -> list[RequestStatus]:
-    """Read the orders by SQL that wait, and the last that were refused; what they hold need not be text."""
+async def _requests(conn: AsyncConnection) -> tuple[list[RequestStatus], int]:
+    """Read the orders by SQL that wait, and the last that were refused; what they hold need not be text.
+
+    Count those that were refused before.
+    """
     told = [as_written(batch_request.c[name]) for name in ("account", "incident", "message")]
     wanted = select(batch_request.c.id, batch_request.c.state, *told)
     ready = await conn.execute(wanted.where(batch_request.c.state == "ready").order_by(batch_request.c.id))
-    refused = await conn.execute(
-        wanted.where(batch_request.c.state == "refused").order_by(batch_request.c.id.desc()).limit(_REFUSED_SHOWN)
-    )
-    return [
+    is_refused = batch_request.c.state == "refused"
+    last = wanted.where(is_refused).order_by(batch_request.c.id.desc()).limit(_REFUSED_SHOWN)
+    refused = (await conn.execute(last)).all()
+    count = await conn.scalar(select(func.count()).select_from(batch_request).where(is_refused)) or 0
+    shown = [
         RequestStatus(
             row.id,
             _readable(row.account) or "",
@@ -353,8 +360,9 @@ async def _requests(conn: AsyncConnection) -> list[RequestStatus]:
             row.state,
             _readable(row.message),
         )
-        for row in [*ready, *reversed(refused.all())]
+        for row in [*ready, *reversed(refused)]
     ]
+    return shown, count - len(refused)
 
 
 def _readable(value: bytes | None) -> str | None:

@@ -18,6 +18,7 @@ from bulkreset.options import Options
 from bulkreset.store import audit
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch
+from bulkreset.store.rows import readable
 from bulkreset.store.tables import batch, escrow, task
 
 _PAGE: Final = 1_000
@@ -70,7 +71,7 @@ async def pages(store: Store, batch_id: int) -> AsyncIterator[Sequence[Escrowed]
             rows = found.all()
         if not rows:
             return
-        yield [Escrowed(*row[1:]) for row in rows]
+        yield [Escrowed(*map(readable, row[1:])) for row in rows]
         last = rows[-1].task_id
 
 

@@ -1,8 +1,12 @@
-"""What the rosters of batches hold, a page at a time, so that their size never matters."""
+"""What the rosters of batches hold, a page at a time, so that their size never matters.
+
+Whose reference is no text any more, at SQLite, is on no page: the row is damaged, and `status` names it.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_, select
@@ -10,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, Skip, TaskState
 from bulkreset.store.engine import Store
+from bulkreset.store.rows import as_written, is_after, readable
 from bulkreset.store.tables import batch, task
 
 _PAGE: Final = 5_000
@@ -45,7 +50,7 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
         task.c.maybe_changed,
         task.c.code,
     )
-    last = ""
+    last = b""
     while True:
         async with store.read() as conn:
             rows = await _page(conn, batch_id, last, *wanted)
@@ -54,24 +59,24 @@ async def members(store: Store, batch_id: int) -> AsyncGenerator[list[Member], N
         yield [
             Member(
                 row.user_ref,
-                row.display,
-                row.state,
-                row.outcome,
-                row.attempt > 0,
-                row.left_to,
+                readable(row.display),
+                readable(row.state),
+                readable(row.outcome),
+                bool(row.attempt),
+                readable(row.left_to),
                 row.maybe_changed,
-                row.code,
+                readable(row.code),
             )
             for row in rows
         ]
-        last = rows[-1].user_ref
+        last = rows[-1].written
 
 
 async def states(conn: AsyncConnection, batch_id: int) -> AsyncGenerator[list[tuple[str, str]], None]:
     """Yield the references of a batch's users, by `user_ref`, each with the state of setting the password."""
     async with aclosing(_pages(conn, batch_id, task.c.state)) as pages:
         async for page in pages:
-            yield [(row.user_ref, row.state) for row in page]
+            yield [(row.user_ref, readable(row.state)) for row in page]
 
 
 async def reset_since(
@@ -132,7 +137,8 @@ async def open_in(
 
 
 def _names(page: list[Any], *, shown: bool) -> list[str]:
-    return [name for row in page for name in ((row.user_ref, row.display) if shown else (row.user_ref,))]
+    names = ((row.user_ref, readable(row.display)) if shown else (row.user_ref,) for row in page)
+    return list(chain.from_iterable(names))
 
 
 async def _batches(conn: AsyncConnection, account: str, which: ColumnElement[bool]) -> list[int]:
@@ -143,27 +149,27 @@ async def _batches(conn: AsyncConnection, account: str, which: ColumnElement[boo
 async def _pages(
     conn: AsyncConnection, batch_id: int, *more: ColumnElement[Any], which: tuple[ColumnElement[bool], ...] = ()
 ) -> AsyncGenerator[list[Any], None]:
-    last = ""
+    last = b""
     while page := await _page(conn, batch_id, last, *more, which=which):
         yield page
-        last = page[-1].user_ref
+        last = page[-1].written
 
 
 async def _page(
     conn: AsyncConnection,
     batch_id: int,
-    last: str,
+    last: bytes,
     *more: ColumnElement[Any],
     which: tuple[ColumnElement[bool], ...] = (),
 ) -> list[Any]:
     # Along the unique index of the roster, so that every page begins where the last one ended.
     page = (
-        select(task.c.user_ref, *more)
+        select(task.c.user_ref, as_written(task.c.user_ref).label("written"), *more)
         .where(
             task.c.batch_id == batch_id,
             task.c.action == Action.SET_PASSWORD,
             *which,
-            task.c.user_ref > last,
+            is_after(conn, task.c.user_ref, last),
         )
         .order_by(task.c.user_ref)
         .limit(_PAGE)

@@ -14,13 +14,17 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Integer,
     Label,
     LargeBinary,
     Select,
     Text,
+    and_,
     bindparam,
+    cast,
     func,
+    literal,
     literal_column,
     select,
     type_coerce,
@@ -59,6 +63,16 @@ def as_json(rows: Sequence[Mapping[str, Any] | tuple[Any, ...]]) -> str:
 def as_written(column: Column[Any]) -> Label[bytes]:
     """Return a column's text as bytes: what another system wrote need not be text, not even what its type says."""
     return _AsBytes(column).label(column.key)
+
+
+def is_after(conn: AsyncConnection, column: Column[Any], last: bytes) -> ColumnElement[bool]:
+    """Whether a text comes after another one, which is given as it was `as_written`, so that a page goes on there.
+
+    At SQLite a damaged text need not be UTF-8, and is compared by its very bytes; what is no text is on no page.
+    """
+    if conn.dialect.name == "sqlite":
+        return and_(func.typeof(column) == "text", column > cast(literal(last, LargeBinary), Text))
+    return column > last.decode()
 
 
 def readable(value: Any) -> Any:

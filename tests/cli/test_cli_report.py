@@ -1,5 +1,8 @@
 """`bulkreset report`: whom it shows, in which order, and how a run ends that skipped somebody."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from cli_program import emails
 
@@ -35,6 +38,26 @@ def test_a_report_of_one_user_or_one_outcome(ended):
     refused = ended.run("report", "1", "--outcome", "fialed")
     assert refused.code == 2
     assert "there is no outcome 'fialed'; outcomes are: ok" in refused.err
+
+
+@pytest.mark.parametrize("damage", ["x'ff00'", "CAST(x'ff41' AS TEXT)"], ids=["no text", "bent text"])
+def test_damaged_rows_are_shown_as_far_as_they_can_be(folder, stand_ins, damage):
+    """In every format, and at the close; each of the others as if nothing were wrong."""
+    stand_ins.add("zoom", "zoom")
+    folder.create("zoom", emails(*range(1, 8)), "--revoke-sessions")
+    assert folder.run("run", "--once").code == 0
+    columns = ["user_ref", "display", "message", "code", "user_id", "worker"]
+    with closing(sqlite3.connect(folder.path / "bulkreset.db")) as connection, connection:
+        for number, column in enumerate(columns, 1):
+            connection.execute(f"UPDATE task SET {column} = {damage} WHERE id = {number}")
+        connection.execute(f"UPDATE attempt SET message = {damage} WHERE task_id = 7")
+    assert len(folder.run("report", "1", "--json").json["tasks"]) == 14
+    for command in (["report", "1"], ["report", "1", "--format", "csv"], ["batch", "show", "1"], ["status"]):
+        ended = folder.run(*command)
+        assert (ended.code, ended.err) == (0, ""), command
+    closed = folder.run("batch", "close", "1")
+    assert "unexpected" not in closed.err
+    assert closed.code in (0, 3), closed.err
 
 
 def test_whoever_is_skipped_as_ordered_has_not_failed(folder, stand_ins):
