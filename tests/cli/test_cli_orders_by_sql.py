@@ -64,6 +64,15 @@ class TestOrdersBySql:
             runner.communicate()
         assert folder.query("SELECT state FROM batch_request") == [("accepted",)]
 
+    def test_of_many_refused_requests_the_last_are_shown_and_the_rest_counted(self, folder):
+        """They stay in their table for ever, so not all can be."""
+        with other_process(folder, "".join(request([]) for _ in range(8))):
+            assert folder.run("run", "--once").code == 3
+        found = folder.run("status", "--json").json
+        assert [one["id"] for one in found["requests"]] == [4, 5, 6, 7, 8]
+        assert found["refused_before"] == 3
+        assert "and 3 that were refused before these" in folder.run("status").out
+
     @pytest.mark.parametrize(
         ("order", "words"),
         [

@@ -27,7 +27,7 @@ def test_a_waiting_batch_and_a_worker_that_ended_are_shown(folder, zoom):
     assert folder.run("run", "--once").code == 0
     folder.create("zoom", emails(4, 5), "--not-before", "2099-01-01T00:00:00Z")
     found = folder.run("status", "--json").json
-    assert set(found) == {"now", "accounts", "batches", "workers", "requests", "broken_accounts"}
+    assert set(found) == {"now", "accounts", "batches", "workers", "requests", "refused_before", "broken_accounts"}
     [account] = found["accounts"]
     assert (account["account"], account["label"]) == ("zoom", "medium")
     assert account["last_minute_calls"] == 3

@@ -65,6 +65,7 @@ READ = {
     "JSON texts": '["a@x.org", "b@x.org"]',
     "JSON objects": '[{"email": "a@x.org", "tags": ["x"]}, {"name": "Bob", "email": "b@x.org"}]',
     "JSON of Zoom": '{"page_size": 300, "users": [{"id": "u1", "email": "a@x.org"}, {"email": "b@x.org"}]}',
+    "JSON, all by its count": '{"total_records": 2, "links": {"next": null}, "users": ["a@x.org", "b@x.org"]}',
     "JSON, the last page": '{"next_page_token": "", "next_page": null, "users": ["a@x.org", "b@x.org"]}',
     "JSON of Graph": '\ufeff{"value": [\n{"mail": null, "userPrincipalName": "a@x.org"},\n{"mail": "b@x.org"}]}',
     "JSON of Okta": '[{"id": "00u", "profile": {"login": "a@x.org"}}, {"profile": {"login": "b@x.org"}}]',
@@ -111,6 +112,26 @@ NAMED = {
     "JSON, a page of Zendesk": (
         '{"users": [{"email": "a@x.org"}], "meta": {"has_more": true}}',
         "is one page of several",
+    ),
+    "JSON, a page of Zendesk's by its link": (
+        '{"users": [{"email": "a@x.org"}], "links": {"next": "https://z.example/2"}}',
+        "is one page of several",
+    ),
+    "JSON, a page by its number": (
+        '{"page_number": 1, "page_size": 30, "total_records": 1300, "users": [{"email": "a@x.org"}]}',
+        "users.csv: has 1 of 1,300 users, as it says itself",
+    ),
+    "JSON, a page of SCIM": (
+        '{"totalResults": 2, "Resources": [{"userName": "a@x.org"}]}',
+        "has 1 of 2 users",
+    ),
+    "JSON, a page of Graph by its count": (
+        '{"@odata.count": 300, "value": [{"mail": "a@x.org"}]}',
+        "has 1 of 300 users",
+    ),
+    "JSON, a page of Zendesk by its count": (
+        '{"users": [{"email": "a@x.org"}], "next_page": null, "count": 300}',
+        "has 1 of 300 users",
     ),
     "JSON, yes": ('[{"user_id": true}]', "users.csv: entry 1: a word for an empty field"),
     "a title nobody knows": ("Konten\na@x.org\n", "call it email or user_id"),

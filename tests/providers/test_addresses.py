@@ -28,6 +28,8 @@ IN_ITS_PLACE = {
     "a redirect": ("302 Found", b"", "text/html"),
     "no such API": ("404 Not Found", b'{"error": "InvalidEndpoint", "code": 2300}', "application/json"),
     "no such path": ("404 Not Found", b'{"message": "Not Found"}', "application/json"),
+    "another product's login": ("401 Unauthorized", b'{"message": "Unauthenticated."}', "application/json"),
+    "another product's refusal": ("403 Forbidden", b'{"reason": "no licence"}', "application/json"),
     "another product": ("200 OK", b'{"ok": true, "version": "9.1"}', "application/json"),
 }
 

@@ -92,7 +92,9 @@ def test_the_call_is_the_documented_one(offline):
     assert "pass" not in repr(call).replace("/password", "")
 
 
-@pytest.mark.parametrize("ref", ["", ".", "..", "me", "ME", "a b", "a\n", "a\x00", "\ud800", "x" * 255])
+@pytest.mark.parametrize(
+    "ref", ["", ".", "..", "me", "ME", "a b", "a\n", "a\x00", "\ud800", "x" * 255, "../me", "a/b", "a?b", "é"]
+)
 def test_a_reference_that_could_mean_something_else_is_refused(offline, ref):
     """No reference reaches another path, the app's own user, or the wire unencoded."""
     assert offline.check_ref(ref)
