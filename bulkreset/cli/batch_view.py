@@ -6,12 +6,12 @@ from typing import Final
 
 from rich.cells import cell_len
 
-from bulkreset.cli.words import duration
 from bulkreset.intake.concerns import Concern
 from bulkreset.model import TaskState
 from bulkreset.report.grid import Column, Row, folded, joined, lines
 from bulkreset.report.needs import next_steps
 from bulkreset.report.render import doubts, standing
+from bulkreset.report.words import duration
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
 
@@ -127,7 +127,7 @@ def _facts(seen: Seen) -> Iterator[tuple[str, str | list[str]]]:
     for name, counts in (("tasks", batch.counts), ("sessions", batch.sessions), ("outcomes", batch.outcomes)):
         if words := [f"{n:,} {word}" for word, n in counts.items() if n]:
             yield name, words
-    yield from (("in doubt", doubt.removeprefix("in doubt ")) for doubt in doubts(batch))
+    yield from (("in doubt", doubt.removeprefix("in doubt: ")) for doubt in doubts(batch))
     yield from (("next", f"`{step}`") for step in next_steps(batch))
 
 

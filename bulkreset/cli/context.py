@@ -51,7 +51,7 @@ class Invocation:
 @cache  # a command may read its configuration twice
 def _tell_broken(account: str, fault: str) -> None:
     from bulkreset.cli.output import say
-    from bulkreset.cli.words import broken_account
+    from bulkreset.report.words import broken_account
 
     say(f"bulkreset: {broken_account(account, fault)}", rest="  ", out=sys.stderr)
 

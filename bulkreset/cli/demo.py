@@ -119,9 +119,9 @@ def drilling(folder: Path, tell: Callable[[str], None]) -> "Iterator[Drill]":
 
 async def _story(settings: "Settings", notices: "Notices | None") -> None:
     from bulkreset.cli.run import work
-    from bulkreset.cli.words import duration
     from bulkreset.intake.order import Order, chunks, place
     from bulkreset.providers.http import ReadTransport
+    from bulkreset.report.words import duration
 
     master = master_key(settings)
     async with opened(settings) as store, transport(ReadTransport, settings) as way:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, start
-from bulkreset.cli.words import batches_in_words
+from bulkreset.report.words import batches_in_words
 
 app = typer.Typer(help="Look at the master key, make a new one, exchange the old one.", no_args_is_help=True)
 

@@ -13,7 +13,7 @@ import typer
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opened, start, transport
 from bulkreset.cli.output import say
-from bulkreset.cli.words import duration
+from bulkreset.report.words import duration
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

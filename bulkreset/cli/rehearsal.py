@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bulkreset.cli.context import guard, opened, transport
 from bulkreset.cli.output import say
-from bulkreset.cli.words import duration
+from bulkreset.report.words import duration
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings

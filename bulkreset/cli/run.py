@@ -81,7 +81,8 @@ async def work(
 
     With `notices` there is a live view on standard error, and these are the lines of the log beneath it.
     """
-    from bulkreset.cli.live import LiveView, after
+    from bulkreset.cli.frame import after
+    from bulkreset.cli.live import LiveView
     from bulkreset.intake.orders_by_sql import OrdersBySql
     from bulkreset.providers.http import WriteTransport
     from bulkreset.report.render import batch_core, moment
@@ -120,7 +121,8 @@ async def work(
     if notices is None:
         _log_end(summary, shown, once=once)
     else:
-        print("\n".join(after([batch for batch in shown if batch.id in summary.touched])), file=sys.stderr)
+        for line in after([batch for batch in shown if batch.id in summary.touched]):
+            print(line, file=sys.stderr)
     result = {
         "batches": [batch_core(batch) for batch in shown],
         "sent": summary.sent,

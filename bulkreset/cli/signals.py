@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
+
+from bulkreset.cli.output import say
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
     from bulkreset.runner.worker import Worker
 
+_SHOW_CURSOR: Final = "\x1b[?25h"  # DECTCEM, which a live view resets
 _STANDARD_STREAMS: Final = (0, 1, 2)
 
 
@@ -23,7 +26,11 @@ def obey_signals(worker: "Worker", settings: "Settings") -> None:
 
     def obey(number: signal.Signals) -> None:
         if worker.stopping and number != signal.SIGHUP:
-            os._exit(128 + number)  # the crash case: open attempts are rescued at the next start
+            try:
+                if sys.__stderr__ is not None and sys.__stderr__.isatty():
+                    _leave_view(worker, sys.__stderr__)  # what is written to sys.stderr goes through the view
+            finally:
+                os._exit(128 + number)  # the crash case: open attempts are rescued at the next start
         if number == signal.SIGHUP:
             _leave_terminal()
         if not worker.stopping:
@@ -41,6 +48,14 @@ def describe(worker: "Worker", settings: "Settings") -> str:
         return "stopping: no call is on its way; saving the results"
     calls = f"{waiting:,} call{'' if waiting == 1 else 's'} on {'its' if waiting == 1 else 'their'} way"
     return f"stopping: {calls}, up to {settings.http.total_timeout:g} s; Ctrl-C again ends at once"
+
+
+def _leave_view(worker: "Worker", out: TextIO) -> None:
+    """Say beneath a live view what an end at once leaves, and give the terminal its cursor back."""
+    waiting = worker.on_their_way
+    calls = f"{waiting:,} call{' was' if waiting == 1 else 's were'} on {'its' if waiting == 1 else 'their'} way"
+    out.write(_SHOW_CURSOR + "\n")
+    say(f"bulkreset: ended at once; {calls}, and the next run sees to that", rest="  ", out=out)
 
 
 def _leave_terminal() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bulkreset.cli.context import Invocation, columns_of, opened, start
-from bulkreset.cli.words import broken_account, clock, duration
 from bulkreset.report.grid import Column, Row, folded, lines
+from bulkreset.report.words import broken_account, clock, duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -117,7 +117,7 @@ def shown(found: "Status", width: int | None, broken: "Mapping[str, str]") -> "l
         *_part(
             "accounts",
             _ACCOUNTS,
-            [_account(one) for one in found.accounts],
+            [_account(one, found.now) for one in found.accounts],
             width,
             none="no account has been called yet",
         ),
@@ -165,10 +165,10 @@ def _part(
         yield from folded(f"{title}: {none}", width)
 
 
-def _account(one: "AccountStatus") -> Row:
+def _account(one: "AccountStatus", now: "datetime") -> Row:
     from bulkreset.report.needs import account_wait
 
-    wait = account_wait(one)
+    wait = account_wait(one, now)
     if one.halted_reason:
         wait = f"{wait}; fix the cause, then `bulkreset batch resume ID`"
     limit, sent = "", f"{one.last_minute_per_s:,.1f}/s"

@@ -5,7 +5,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from bulkreset.cli.words import duration
+from bulkreset.report.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -92,11 +92,12 @@ def standing(batch: Batch) -> str:
 def doubts(batch: Batch) -> list[str]:
     """Say, a line each, of how many users it is not known whether the batch changed them."""
     told = (
-        (batch.maybe_changed, "password is not known to be set: an earlier call may have changed it"),
-        (batch.sessions_maybe_ended, "sessions are not known to have ended: an earlier call may have ended them"),
+        (batch.maybe_changed, "password an earlier call may have changed"),
+        (batch.sessions_maybe_ended, "sessions an earlier call may have ended"),
     )
     return [
-        f"in doubt {sum(states.values()):,} whose {words} ({', '.join(f'{n:,} {s}' for s, n in states.items())})"
+        f"in doubt: {(n := sum(states.values())):,} user{'s' * (n != 1)} whose {words} "
+        f"({', '.join(f'{count:,} {state}' for state, count in states.items())})"
         for states, words in told
         if states
     ]

@@ -99,7 +99,9 @@ class Watch:
         if failures <= halt_at * _LATELY:
             return None
         self._ended.pop(batch_id)
-        return f"{failures} of the last {len(last)} users failed, more than {halt_at:.0%} of {_LATELY}"
+        return (
+            f"{failures} of the last {len(last)} users failed; --halt-at allows {halt_at * _LATELY:g} in {_LATELY}"
+        )
 
     def failed_lately(self, batch_id: int) -> tuple[int, int]:
         """Return how many of a batch's last users failed, and of how many."""
@@ -113,12 +115,10 @@ class Watch:
             return NOTHING  # left before the first of these refusals was known: one finding, not many
         self._limited_at = now
         if verdict.retry_at is not None:
-            return Action(
-                pause_until=max(verdict.retry_at, now + self.window / 60), reason=f"429: {_said(verdict)}"
-            )
+            return Action(pause_until=max(verdict.retry_at, now + self.window / 60), reason=_said(verdict))
         wait = min(self.window.total_seconds() * 2**self._limited, _LIMITED_CEILING_S)
         self._limited = min(self._limited + 1, 10)
-        return Action(pause_until=now + timedelta(seconds=wait), reason=f"429: {_said(verdict)}")
+        return Action(pause_until=now + timedelta(seconds=wait), reason=_said(verdict))
 
     def _unauthorized(self, verdict: Verdict, *, stale: bool) -> Action:
         if stale:
@@ -161,9 +161,8 @@ class Watch:
 
 
 def _said(verdict: Verdict) -> str:
-    parts = [
-        f"HTTP {verdict.http_status}" if verdict.http_status else "",
-        verdict.code or "",
-        verdict.message or "",
-    ]
-    return " ".join(part for part in parts if part) or str(verdict.outcome)
+    """Say an answer: `HTTP 400 code 300: …`, `HTTP 403 Forbidden: …`, without a code that repeats the status."""
+    status = f"HTTP {verdict.http_status}" if verdict.http_status else ""
+    code = verdict.code if verdict.code and verdict.code != str(verdict.http_status) else ""
+    answer = " ".join(filter(None, (status, f"code {code}" if code.isdigit() else code)))
+    return ": ".join(filter(None, (answer, verdict.message))) or str(verdict.outcome)

@@ -74,6 +74,6 @@ class Pacer:
             if wait > _PATIENCE:
                 raise ProviderUnavailable(
                     f"account {self._which.account!r} may not be called before {offer.opens_at:%F %T} UTC: "
-                    f"{offer.pause_reason or 'its limit is used up'}; try again then"
+                    f"{(offer.pause_reason or 'its limit is used up').rstrip('.')}; try again then"
                 )
             await self._sleep(max(0.01, wait.total_seconds()))

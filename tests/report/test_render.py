@@ -191,9 +191,11 @@ async def test_who_may_have_been_changed_is_told_so_everywhere(action, words, me
     await as_json(whole, both, "ab", stream(doubted, line()))
     said = f"{words}; odd" if message else words
     assert table.getvalue().splitlines()[-1].endswith(said)
-    assert "in doubt 3 whose password" in table.getvalue()
-    assert "(2 failed, 1 cancelled)" in table.getvalue()
-    assert "in doubt 1 whose sessions" in table.getvalue()
+    assert (
+        "in doubt: 3 users whose password an earlier call may have changed (2 failed, 1 cancelled)"
+        in table.getvalue()
+    )
+    assert "in doubt: 1 user whose sessions" in table.getvalue()
     rows = list(csv.DictReader(io.StringIO(sheet.getvalue())))
     assert [(row["maybe_changed"], row["message"]) for row in rows] == [("yes", said), ("no", "")]
     told = json.loads(whole.getvalue())

@@ -140,7 +140,7 @@ def test_more_failures_than_the_share_among_the_last_hundred_stop_a_batch(watch)
     assert [watch.ended(1, failed=True, **ended) for _ in range(20)] == [None] * 20
     assert watch.ended(2, failed=True, **ended) is None
     reason = watch.ended(1, failed=True, **ended)
-    assert reason == "21 of the last 21 users failed, more than 20% of 100"
+    assert reason == "21 of the last 21 users failed; --halt-at allows 20 in 100"
     for _ in range(20):  # after a resume it is counted anew
         assert watch.ended(1, failed=True, **ended) is None
     for _ in range(100):
@@ -153,7 +153,7 @@ def test_a_few_failures_of_a_few_users_stop_nothing(watch):
     assert [watch.ended(1, failed=True, halt_at=0.2) for _ in range(3)] == [None] * 3
     assert [watch.ended(2, failed=True, halt_at=0.01) for _ in range(2)] == [
         None,
-        "2 of the last 2 users failed, more than 1% of 100",
+        "2 of the last 2 users failed; --halt-at allows 1 in 100",
     ]
 
 

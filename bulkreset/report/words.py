@@ -1,4 +1,4 @@
-"""How commands say things."""
+"""How reports and commands say how long, when and how many."""
 
 from datetime import datetime
 
