@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.cells import cell_len
 
 from bulkreset.cli.context import Invocation, columns_of, opened, start
 from bulkreset.report.grid import Column, Row, folded, lines
@@ -26,20 +27,20 @@ _NAMED: Final = 3
 
 _ACCOUNTS: Final = (
     Column("account", gives=True),
-    Column("label", rank=1),
+    Column("label"),  # tells the rows of one account apart
     Column("our limit"),
     Column("last minute"),
-    Column("calls today", right=True, rank=2),
+    Column("calls today", right=True, rank=1),
 )
 _BATCHES: Final = (
     Column("batch", right=True),
     Column("account", gives=True),
-    Column("incident", rank=3, gives=True),
+    Column("incident", rank=2, gives=True),
     Column("state"),
     Column("users done", right=True),
-    Column("calls left", right=True, rank=2),
-    Column("left", rank=1),
-    Column("finish (UTC)"),
+    Column("calls left", right=True, rank=4),
+    Column("time left", rank=3),
+    Column("finish (UTC)", rank=1),
 )
 _REQUESTS: Final = (
     Column("request", right=True),
@@ -52,7 +53,6 @@ _WORKERS: Final = (
     Column("version", rank=1),
     Column("last seen"),
     Column("last minute", rank=2),
-    Column(""),
 )
 
 
@@ -117,7 +117,7 @@ def shown(found: "Status", width: int | None, broken: "Mapping[str, str]") -> "l
         *_part(
             "accounts",
             _ACCOUNTS,
-            [_account(one, found.now) for one in found.accounts],
+            _accounts(found, width),
             width,
             none="no account has been called yet",
         ),
@@ -165,7 +165,19 @@ def _part(
         yield from folded(f"{title}: {none}", width)
 
 
-def _account(one: "AccountStatus", now: "datetime") -> Row:
+def _accounts(found: "Status", width: int | None) -> list[Row]:
+    """Return the rows of accounts; where there is no room without what share of the provider's limit ours is."""
+    rows = [_account(one, found.now) for one in found.accounts]
+    if width is None or all(cell_len(line) <= width for line in lines(_ACCOUNTS, _bare(rows), width)):
+        return rows
+    return [_account(one, found.now, is_short=True) for one in found.accounts]
+
+
+def _bare(rows: "Sequence[Row]") -> list[Row]:
+    return [Row(row.cells) for row in rows]
+
+
+def _account(one: "AccountStatus", now: "datetime", *, is_short: bool = False) -> Row:
     from bulkreset.report.needs import account_wait
 
     wait = account_wait(one, now)
@@ -173,7 +185,8 @@ def _account(one: "AccountStatus", now: "datetime") -> Row:
         wait = f"{wait}; fix the cause, then `bulkreset batch resume ID`"
     limit, sent = "", f"{one.last_minute_per_s:,.1f}/s"
     if one.limit is not None:
-        limit, sent = one.limit.as_share(one.share), one.limit.measured(one.last_minute_per_s)
+        limit = str(one.limit) if is_short else one.limit.as_share(one.share)
+        sent = one.limit.measured(one.last_minute_per_s)
     if one.last_minute_calls and one.seen_s < 60:
         sent += f" over {one.seen_s:.0f} s"
     return Row(
@@ -185,19 +198,22 @@ def _account(one: "AccountStatus", now: "datetime") -> Row:
 def _batch(one: "BatchStatus", found: "Status") -> Row:
     from datetime import timedelta
 
-    from bulkreset.report.needs import harm, need
+    from bulkreset.model import BatchState
+    from bulkreset.report.needs import harm, is_alive, need
     from bulkreset.report.render import doubts
     from bulkreset.report.status import users_done
 
     batch, waits_for = one.batch, need(one, found)
     halted = any(other.halted_reason for other in found.accounts if other.account == batch.account)
-    finish = "" if one.eta_s is None else clock(found.now + timedelta(seconds=one.eta_s), found.now)
+    finish = ""
+    if one.eta_s is not None and any(is_alive(worker, found) for worker in found.workers):
+        finish = clock(found.now + timedelta(seconds=one.eta_s), found.now)
     return Row(
         (
             str(batch.id),
             batch.account,
             batch.incident,
-            f"{batch.state}, account halted" if halted and batch.left else str(batch.state),
+            "account halted" if halted and batch.state is BatchState.OPEN and batch.left else str(batch.state),
             f"{users_done(batch):,}/{batch.total:,}",
             f"{batch.left:,}",
             "" if one.eta_s is None else duration(one.eta_s),
@@ -219,16 +235,15 @@ def _worker(one: "WorkerStatus", now: "datetime") -> Row:
     from bulkreset.report.needs import SILENT_AFTER
 
     ago = now - one.seen.seen_at
-    silent = ago > SILENT_AFTER
+    silent = ("→ seems to be gone: killed, stopped or cut off",) if ago > SILENT_AFTER else ()
     return Row(
         (
             one.seen.name,
             one.seen.version,
             f"{duration(max(0.0, ago.total_seconds()))} ago",
             f"{one.last_minute:,} calls",
-            f"not seen for {duration(ago.total_seconds())}: killed, stopped or cut off" if silent else "",
         ),
-        tuple(f"→ waits at {found.account}: {found}" for found in one.waits),
+        (*silent, *(f"→ waits at {found.account}: {found}" for found in one.waits)),
     )
 
 

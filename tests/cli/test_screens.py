@@ -2,20 +2,24 @@
 
 import io
 import sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.cells import cell_len
 
-from bulkreset.cli import app, closing, order, stopping
+from bulkreset.cli import app, closing, order, status, stopping
 from bulkreset.cli.output import say
 from bulkreset.errors import UsageError
 from bulkreset.intake.closeout import Found, Part, Person
 from bulkreset.intake.order import Order, Ordered
-from bulkreset.model import BatchState
+from bulkreset.limits.rates import MINUTE, SECOND, Rate
+from bulkreset.model import BatchState, TaskState
 from bulkreset.options import Options
+from bulkreset.report.status import AccountStatus, BatchStatus, Status, WorkerStatus
 from bulkreset.store.batches import Batch
 from bulkreset.store.stops import Outcome
+from bulkreset.store.workers import Seen
 
 NOW = datetime(2026, 1, 31, 22, tzinfo=UTC)
 WIDTHS = [60, 80, 100, 140]
@@ -124,6 +128,63 @@ def test_an_error_is_folded_between_words(screen, monkeypatch):
     assert "`bulkreset batch list --state done`" in screen.getvalue()
 
 
+def test_how_things_stand_fits(screen):
+    """Rows of one account are told apart, a halt and a lost worker are seen, and each command is whole."""
+    batches = (
+        BatchStatus(replace(ended(), state=BatchState.OPEN, counts=counted(pending=712), total=1_000), 48_000.0),
+        BatchStatus(
+            replace(ended(), id=8, account="zoom-day", state=BatchState.OPEN, counts=counted(pending=712)),
+            48_000.0,
+            next_due_at=NOW + timedelta(days=1),
+        ),
+        BatchStatus(
+            replace(ended(), id=9, state=BatchState.HALTED, state_reason="21 failed", counts=counted(failed=21)),
+            None,
+        ),
+    )
+    found = Status(
+        now=NOW,
+        accounts=(
+            account("zoom", "light", Rate(72, SECOND), halted_reason="account 'zoom': the login is refused"),
+            account("zoom", "medium", Rate(54, SECOND), seen_s=36.0),
+            account("zoom-day", "medium", Rate(54, SECOND), paused_until=NOW + timedelta(hours=2)),
+            account("zendesk-support", "default", Rate(630, MINUTE), seen_s=36.0),
+        ),
+        batches=batches,
+        workers=(
+            WorkerStatus(Seen("host:7027", "0.1.0", NOW, NOW, None), 554),
+            WorkerStatus(Seen("host:7028", "0.1.0", NOW, NOW - timedelta(minutes=2, seconds=9), None), 0),
+        ),
+    )
+    with screen:
+        screen.write("\n".join(status.shown(found, screen.width)))
+    said = words_on(screen)
+    for fact in (
+        "zoom light 72/s",
+        "zoom medium 54/s",
+        "halted: the login is refused; fix the cause",
+        "7 zoom account halted" if screen.width == 60 else "7 zoom INC-1 account halted",
+        "paused until 2026-02-01 00:00 UTC",
+        "21 failed; look at `bulkreset report 9 --state failed`, then go on with `bulkreset batch resume 9`",
+        "host:7028 0.1.0 2 min 9 s ago",
+        "→ seems to be gone: killed, stopped or cut off",
+    ):
+        assert fact in said, said
+    assert ("INC-1" in said, "calls left" in said) == (screen.width > 60, screen.width > 80)
+    assert ("time left" in said) == (screen.width > 80)
+
+
+def test_nobody_is_told_an_end_that_nobody_works_for():
+    """Without a worker there is no finish, only how long it would take."""
+    one = BatchStatus(replace(ended(), state=BatchState.OPEN, counts=counted(pending=712)), 55.0)
+    idle = Status(NOW, (), (one,), ())
+    busy = replace(idle, workers=(WorkerStatus(Seen("host:1", "0.1.0", NOW, NOW, None), 1),))
+    assert "22:00:55" in "\n".join(status.shown(busy, 80))
+    said = "\n".join(status.shown(idle, 80))
+    assert "22:00:55" not in said
+    assert "55 s" in said
+
+
 def test_a_stop_fits(screen):
     """How many calls left meanwhile, in lines that fit."""
     with screen:
@@ -137,6 +198,17 @@ def test_into_a_file_a_text_is_one_line(monkeypatch):
     file = io.StringIO()
     say("word " * 50, out=file)
     assert file.getvalue() == "word " * 50 + "\n"
+
+
+def counted(**numbers):
+    """Return how many tasks are in which state."""
+    return {str(state): 0 for state in TaskState} | numbers
+
+
+def account(name, label, limit, **changes):
+    """Return a quota that was called in the last minute."""
+    values = {"paused_until": None, "pause_reason": None, "halted_reason": None, "used_today": 2_811, **changes}
+    return AccountStatus(name, label, 50.0, 50.0, limit=limit, share=0.9, last_minute_calls=3_000, **values)
 
 
 def ended():
@@ -162,7 +234,7 @@ def ended():
         approvals_needed=0,
         wave=1,
         closed_at=NOW,
-        counts={},
+        counts=counted(),
         outcomes={},
-        sessions={},
+        sessions=counted(),
     )
