@@ -7,6 +7,7 @@ import typer
 
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, columns_of, opened, start, transport
+from bulkreset.cli.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,7 +220,7 @@ def own_password(
     invocation: Invocation = context.obj
     settings = invocation.settings(told=False)
     start(_own_password(settings, account))
-    print(f"{account}: the password was changed")
+    say(f"{account}: the password was changed")
 
 
 async def _own_password(settings: "Settings", name: str) -> None:

@@ -6,6 +6,7 @@ Modules are imported inside the commands that need them, so that `--help` answer
 import errno
 import json
 import re
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ _WrongArguments: Any = typer.BadParameter.__bases__[0]
 # What a write to standard output may end with: a full disk, a quota, a file that may not grow, a broken device.
 _OUTPUT_FAULTS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+_FRAMED: Final = 80  # columns that a framed help needs
+
 
 class _PlainFlags:
     """Show a flag without the name of a Python type beside it, which reads as if it took a value."""
@@ -43,6 +46,12 @@ class _PlainFlags:
 
 class _Command(_PlainFlags, TyperCommand):
     """One command."""
+
+    def format_help(self, context: Any, formatter: Any) -> None:
+        """Write the help: on a narrow terminal without frames, in which the names of options would be cut."""
+        if shutil.get_terminal_size().columns < _FRAMED:
+            self.rich_markup_mode = None
+        super().format_help(context, formatter)
 
 
 class _Group(_PlainFlags, TyperGroup):

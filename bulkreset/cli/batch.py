@@ -71,7 +71,7 @@ def list_(
 
     unknown = [word for word in state or () if word not in list(BatchState)]
     if unknown:
-        raise UsageError(f"--state {unknown[0]!r} is no state of a batch; write one of {', '.join(BatchState)}")
+        raise UsageError(f"there is no state {unknown[0]!r}; states of a batch are: {', '.join(BatchState)}")
 
     async def work(store: "Store") -> list["Batch"]:
         return await batches.find(store, accounts=account or (), incidents=incident or (), states=state or ())
@@ -84,9 +84,9 @@ def list_(
     elif found:
         print("\n".join(listed(found, columns_of(sys.stdout))))
     elif account or incident or state:
-        print("no batch matches; `bulkreset batch list` shows all")
+        say("no batch matches; `bulkreset batch list` shows all")
     else:
-        print("there are no batches; order one with `bulkreset batch create`")
+        say("there are no batches; order one with `bulkreset batch create`")
 
 
 @app.command()
@@ -154,10 +154,10 @@ def retry(
     from bulkreset.model import Outcome
     from bulkreset.store import batches
 
-    try:
-        outcomes = [Outcome(word) for word in outcome or []]
-    except ValueError as error:
-        raise UsageError(f"{error}; outcomes are: {', '.join(Outcome)}") from None
+    unknown = [word for word in outcome or () if word not in list(Outcome)]
+    if unknown:
+        raise UsageError(f"there is no outcome {unknown[0]!r}; outcomes are: {', '.join(Outcome)}")
+    outcomes = [Outcome(word) for word in outcome or ()]
 
     async def work(store: "Store", settings: "Settings") -> "Seen":
         def fresh_key() -> str:
@@ -232,7 +232,8 @@ def trail(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
             f"batch {batch_id}: the trail is broken at event {torn.seq}: {torn.reason}; find out who changed it"
         )
     if not as_json:
-        say(f"the chain of {len(found)} events is whole; its head is {head}")
+        events = f"{len(found):,} event{'s' * (len(found) != 1)}"
+        say(f"the chain of {events} is whole; its head is {head}")
 
 
 @app.command()
@@ -329,7 +330,7 @@ def _show(seen: "Seen", *, as_json: bool) -> None:
 def _told(detail: dict[str, Any], before: str = "") -> "Iterator[tuple[str, str]]":
     """Yield what an event tells, one thing at a time; what was not ordered tells nothing."""
     for name, value in detail.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _told(value, f"{before}{name}.")
         elif value is not None and value is not False and value != []:
             yield f"{before}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,6 +1,5 @@
 """What the shell offers after TAB: configured accounts and recorded batches; on any fault nothing."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +24,8 @@ def accounts(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 def batches(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the newest batches, each with its account and state."""
+    import asyncio
+
     try:
         offered = asyncio.run(asyncio.wait_for(_batches(_settings(context)), _PATIENCE_S))
     except Exception:  # noqa: BLE001  (the same)

@@ -1,6 +1,5 @@
 """What commands share: the configuration, the store, the master key, and the process's environment."""
 
-import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -9,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
-
-import typer
 
 if TYPE_CHECKING:
     from bulkreset.cli.identity import Person
@@ -58,6 +55,8 @@ def _tell_broken(account: str, fault: str) -> None:
 
 def start(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work to its end."""
+    import asyncio
+
     return asyncio.run(work)
 
 
@@ -142,13 +141,14 @@ def can_ask() -> bool:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before what is final. Raises UsageError for a no, and where nobody can be asked without --yes."""
+    from bulkreset.cli.output import ask
     from bulkreset.errors import UsageError
 
     if yes:
         return
     if not can_ask():
         raise UsageError(f"{question} It is final, and nobody is here to ask: say --yes")
-    if not typer.confirm(question, err=True):
+    if not ask(question):
         raise UsageError("not confirmed; nothing was changed")
 
 

@@ -3,6 +3,7 @@
 import typer
 
 from bulkreset.cli.context import Invocation, start
+from bulkreset.cli.output import say
 
 app = typer.Typer(help="Bring the tables up to date, or check that they are.", no_args_is_help=True)
 
@@ -16,7 +17,7 @@ def upgrade(context: typer.Context) -> None:
     invocation: Invocation = context.obj
     settings = invocation.settings()
     before, after = start(migrate(place_of(settings.database, settings.base)))
-    print(f"the tables are at revision {after}" + ("" if before == after else f" (before: {before or 'none'})"))
+    say(f"the tables are at revision {after}" + ("" if before == after else f" (before: {before or 'none'})"))
 
 
 @app.command()
@@ -29,8 +30,8 @@ def check(context: typer.Context) -> None:
     settings = invocation.settings()
     found = start(differences(place_of(settings.database, settings.base)))
     for line in found:
-        print(line)
+        say(line)
     if found:
-        print("run `bulkreset db upgrade`; differences that stay were made by hand and must be undone by hand")
+        say("run `bulkreset db upgrade`; differences that stay were made by hand and must be undone by hand")
         raise typer.Exit(1)
-    print("the tables are up to date")
+    say("the tables are up to date")

@@ -2,10 +2,7 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +41,8 @@ def demo(
     if drill:
         _play_drill()
         return
+    import tempfile
+
     from bulkreset.cli.notices import Notices
     from bulkreset.config import load
     from bulkreset.logs import configure
@@ -73,6 +72,8 @@ def demo(
 
 
 def _play_drill() -> None:
+    import tempfile
+
     from bulkreset.cli.drill import show
     from bulkreset.logs import configure
 
@@ -170,6 +171,8 @@ def _stand_ins(
     folder: Path, tenants: list[dict[str, Any]], faults: dict[str, list[dict[str, Any]]]
 ) -> Iterator[str]:
     """Run the sandbox as a process of its own and give its address."""
+    import subprocess
+
     spec = folder / "sandbox.json"
     spec.write_text(json.dumps(tenants), encoding="utf-8")
     process = subprocess.Popen(
@@ -181,7 +184,7 @@ def _stand_ins(
         start(_post_faults(url, faults))
         yield url
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()

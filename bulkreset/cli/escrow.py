@@ -1,14 +1,10 @@
 """`bulkreset escrow …`: passwords that only the recipients of a batch can read."""
 
-import asyncio
-import hashlib
 import io
 import json
 import os
 import stat
 import sys
-import tempfile
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +15,8 @@ import typer
 
 from bulkreset.cli.completion import batches as known_batches
 from bulkreset.cli.context import Invocation, confirm, opened, person, possible_id, start
-from bulkreset.cli.output import whole_file
+from bulkreset.cli.output import say, whole_file
+from bulkreset.report.words import passwords_in_words
 
 if TYPE_CHECKING:
     from bulkreset.config import Settings
@@ -70,15 +67,14 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
         print(json.dumps([asdict(one) | {t: moment(getattr(one, t)) for t in times} for one in found], indent=2))
         return
     if not found:
-        print("no passwords are in escrow; a batch keeps some where it was ordered with --escrow-to")
+        say("no passwords are in escrow; a batch keeps some where it was ordered with --escrow-to")
     for one in found:
-        print(
-            f"batch {one.batch_id} at {one.account}: {one.rows:,} passwords, since {one.since:%Y-%m-%d %H:%M} UTC"
-        )
+        held = f"{passwords_in_words(one.rows)}, since {one.since:%Y-%m-%d %H:%M} UTC"
+        say(f"batch {one.batch_id} at {one.account}: {held}", rest="  ")
         until = "" if one.expires_first == one.expires_last else f" to {one.expires_last:%Y-%m-%d %H:%M}"
-        print(f"  to be deleted {one.expires_first:%Y-%m-%d %H:%M}{until} UTC")
+        say(f"  to be deleted {one.expires_first:%Y-%m-%d %H:%M}{until} UTC")
         for recipient in one.recipients:
-            print(f"  to {recipient}")
+            say(f"  to {recipient}")
 
 
 @app.command()
@@ -88,7 +84,7 @@ def export(
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="The age file to write, readable by you only.", dir_okay=False)
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that stands already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists already.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a batch's passwords to an age file that only its recipients can open; the trail says so first.
@@ -100,9 +96,10 @@ def export(
     if as_json:
         print(json.dumps(asdict(made)))
         return
-    print(f"wrote {output}: {made.rows:,} passwords of batch {batch_id}, sha256 {made.sha256}")
+    wrote = f"{passwords_in_words(made.rows)} of batch {batch_id}, sha256 {made.sha256}"
+    say(f"wrote {output}: {wrote}", rest="  ")
     for recipient in made.recipients:
-        print(f"  to {recipient}")
+        say(f"  to {recipient}")
 
 
 @app.command("open")
@@ -135,13 +132,15 @@ def open_(
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
     if output != "-":
-        print(f"wrote {output}: {found.opened:,} passwords in clear, readable by you only; delete it when done")
+        clear = f"{passwords_in_words(found.opened)} in clear"
+        say(f"wrote {output}: {clear}, readable by you only; delete it when done", rest="  ")
     if found.shut:
         lines = ", ".join(str(line) for line in found.shut[:5]) + (", …" if len(found.shut) > 5 else "")
-        print(
+        say(
             f"bulkreset: {file}: {len(found.shut):,} passwords do not open and are left empty (lines {lines}): "
             "they were changed in the database or sealed to others; reset these users again",
-            file=sys.stderr,
+            rest="  ",
+            out=sys.stderr,
         )
         raise typer.Exit(3)
 
@@ -165,11 +164,17 @@ def purge(
             return await escrows.purge(store, batch_id, person(settings))
 
     gone = start(work())
-    print(json.dumps({"batch": batch_id, "purged": gone}) if as_json else f"{gone:,} passwords deleted")
+    if as_json:
+        print(json.dumps({"batch": batch_id, "purged": gone}))
+    else:
+        say(f"{passwords_in_words(gone)} deleted")
 
 
 async def _export(settings: "Settings", batch_id: int, output: Path, *, force: bool) -> Exported:
     """Write the file, then the trail, then give the file its name. Raises UsageError where nothing is held."""
+    import asyncio
+    import hashlib
+
     from bulkreset.errors import UsageError
     from bulkreset.passwords.escrow import recipients
     from bulkreset.report.escrow import sealed_lines
@@ -209,6 +214,9 @@ async def _export(settings: "Settings", batch_id: int, output: Path, *, force: b
 @contextmanager
 def _pulled(blocks: AsyncIterator[bytes]) -> Iterator[Iterator[bytes]]:
     """Give a thread the blocks that this loop makes, one at a time; it is cut off when the block has ended."""
+    import asyncio
+    import threading
+
     loop, over = asyncio.get_running_loop(), threading.Event()
 
     async def following() -> bytes | None:
@@ -230,6 +238,8 @@ def _pulled(blocks: AsyncIterator[bytes]) -> Iterator[Iterator[bytes]]:
 
 def _open(file: Path, keys: "Identities", out: TextIO) -> "Opening":
     """Open both layers; nothing is read from the list before the whole of it is known to be true."""
+    import tempfile
+
     from bulkreset.errors import InputError
     from bulkreset.report.escrow import open_lines
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkreset.cli.context import Invocation, master_key, opened, person, start
+from bulkreset.cli.output import say
 from bulkreset.report.words import batches_in_words
 
 app = typer.Typer(help="Look at the master key, make a new one, exchange the old one.", no_args_is_help=True)
@@ -22,7 +23,7 @@ def new(
     """Write a new master key to a file that only its owner can read; nothing uses it yet."""
     from bulkreset.passwords.keyfile import write_key_file
 
-    print(f"wrote {file}  (0600, fingerprint {write_key_file(file).fingerprint}; keep a copy in your vault)")
+    say(f"wrote {file}  (0600, fingerprint {write_key_file(file).fingerprint}; keep a copy in your vault)")
 
 
 @app.command()
@@ -48,7 +49,7 @@ def show(context: typer.Context, as_json: Json = False) -> None:
         print(json.dumps({"keys": found}, indent=2))
         return
     for one in found:
-        print(f"{one['fingerprint']}  {one['use']}, {batches_in_words(one['batches'])}")
+        say(f"{one['fingerprint']}  {one['use']}; {batches_in_words(one['batches'])} open under it", rest=" " * 14)
 
 
 @app.command()
@@ -71,7 +72,7 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"fingerprint": master.fingerprint, "rewrapped": changed}))
         return
-    print(
+    say(
         f"{batches_in_words(len(changed))} put under master key {master.fingerprint}; "
         "every open batch is under it now"
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bulkreset.cli.output import say
+
 
 def man(
     directory: Annotated[
@@ -26,7 +28,7 @@ def man(
             written += 1
     except OSError as error:
         raise StoreError(f"cannot write {error.filename or directory}: {error.strerror}") from None
-    print(f"wrote {written} pages into {directory}")
+    say(f"wrote {written} pages into {directory}")
 
 
 def pages(root: Any) -> Iterator[tuple[str, str]]:

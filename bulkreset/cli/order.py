@@ -12,7 +12,7 @@ import typer
 
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, acting, can_ask, master_key, opened, start, transport
-from bulkreset.cli.output import say
+from bulkreset.cli.output import ask, say
 from bulkreset.report.words import duration
 
 if TYPE_CHECKING:
@@ -294,7 +294,8 @@ def show(placed: "Ordered", order: "Order") -> None:
         say(f"warning {warning}", rest=_HANG)
     for finding in placed.would_halt:
         say(f"halts   {finding}", rest=_HANG)
-    calls = f"{placed.calls:,} calls, about {duration(placed.estimate_s)} at this account's limit"
+    takes = f"about {duration(placed.estimate_s)} at this account's limit"
+    calls = f"{placed.calls:,} calls, {takes}" if placed.calls else "nobody would be called"
     say(f"{calls}; {_next(placed, order)}")
 
 
@@ -311,7 +312,7 @@ def _show_doubts(placed: "Ordered") -> None:
 
 
 def _ask(doubt: "Doubt") -> bool:
-    return typer.confirm(f"{doubt.text}. Order it all the same?", err=True)
+    return ask(f"{doubt.text}. Order it all the same?")
 
 
 def share(text: str) -> float:

@@ -3,11 +3,12 @@
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
+
+import typer
 
 from bulkreset.cli.context import columns_of
 from bulkreset.report.grid import folded
@@ -20,6 +21,15 @@ def say(text: str, *, rest: str = "", out: TextIO | None = None) -> None:
     """
     out = out or sys.stdout
     print("\n".join(folded(text, columns_of(out), rest=rest)), file=out, flush=True)
+
+
+def ask(question: str) -> bool:
+    """Ask for a yes or a no on standard error, in lines that the terminal has room for."""
+    width = columns_of(sys.stderr)
+    *before, last = folded(question, None if width is None else width - len(" [y/N]: "))
+    for line in before:
+        print(line, file=sys.stderr)
+    return typer.confirm(last, err=True)
 
 
 @contextmanager
@@ -45,9 +55,11 @@ def text_output(output: Path | None) -> Iterator[TextIO]:
 def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """Open a file of mode 0600 that gets its name when the block has ended, and no name where that raised.
 
-    With its name it is on the disk. Without `replace` a file that stands already is never touched: UsageError,
+    With its name it is on the disk. Without `replace` a file that exists already is never touched: UsageError,
     before the block where it stands by then. Raises StoreError where it cannot be written.
     """
+    import tempfile
+
     from bulkreset.errors import StoreError, UsageError
 
     if not replace:
@@ -94,4 +106,4 @@ def _refuse_standing(path: Path) -> None:
     from bulkreset.errors import UsageError
 
     if os.path.lexists(path):
-        raise UsageError(f"{path}: stands already and is not overwritten; name another file")
+        raise UsageError(f"{path}: exists already and is not overwritten; name another file")

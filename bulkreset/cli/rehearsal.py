@@ -98,7 +98,7 @@ def as_dict(found: list[Rehearsed]) -> dict[str, Any]:
 def show(found: list[Rehearsed]) -> None:
     """Say it to a person."""
     if not found:
-        print("no batch is open; nothing would be sent")
+        say("no batch is open; nothing would be sent")
     for one in found:
         ends = f" and end the sessions of {one.sessions:,}" if one.sessions else ""
         took = duration(one.estimate_s)
@@ -112,4 +112,4 @@ def show(found: list[Rehearsed]) -> None:
             say(f"  warning: {warning}", rest="    ")
         for finding in one.would_halt:
             say(f"  would halt: {finding}", rest="    ")
-    print("dry run: nothing was claimed, made or sent")
+    say("dry run: nothing was claimed, made or sent")

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from bulkreset.cli import rehearsal
 from bulkreset.cli.completion import accounts as known_accounts
 from bulkreset.cli.context import Invocation, guard, log_level, master_key, opened, start, transport
-from bulkreset.cli.signals import obey_signals
+from bulkreset.cli.output import say
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +35,7 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be sent, on a way that cannot write, and end.")
+        bool, typer.Option("--dry-run", help="Say what would be sent, over a read-only transport, and end.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
@@ -81,8 +80,11 @@ async def work(
 
     With `notices` there is a live view on standard error, and these are the lines of the log beneath it.
     """
+    import socket
+
     from bulkreset.cli.frame import after
     from bulkreset.cli.live import LiveView
+    from bulkreset.cli.signals import obey_signals
     from bulkreset.intake.orders_by_sql import OrdersBySql
     from bulkreset.providers.http import WriteTransport
     from bulkreset.report.render import batch_core, moment
@@ -122,7 +124,7 @@ async def work(
         _log_end(summary, shown, once=once)
     else:
         for line in after([batch for batch in shown if batch.id in summary.touched]):
-            print(line, file=sys.stderr)
+            say(line, rest="    ", out=sys.stderr)
     result = {
         "batches": [batch_core(batch) for batch in shown],
         "sent": summary.sent,
@@ -149,7 +151,7 @@ def _tell_next_due(moment: "datetime", shown: list["Batch"], notices: "Notices |
     if notices is None:
         logger().info("due_later", next_due_at=moment.isoformat(), left=sum(batch.left for batch in shown))
     else:
-        print(f"nothing is due before {moment:%Y-%m-%d %H:%M:%S} UTC", file=sys.stderr)
+        say(f"nothing is due before {moment:%Y-%m-%d %H:%M:%S} UTC", out=sys.stderr)
 
 
 def _exit_code(shown: list["Batch"], waiting: int, failed: int) -> int:

@@ -1,11 +1,17 @@
 """`bulkreset init`: a folder that is ready to be filled in."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from bulkreset.cli.context import start
+from bulkreset.cli.output import say
+
+if TYPE_CHECKING:
+    from bulkreset.store.place import Place
+
+_HANG: Final = " " * 8  # beneath what is named
 
 
 def init(
@@ -23,21 +29,31 @@ def init(
         for folder in (*reversed(directory.parents), directory):
             folder.mkdir(mode=0o700, exist_ok=True)
         if config.exists():
-            print(f"kept    {config}")
+            say(f"kept    {config}")
         else:
             write_private_file(config, example().read_text(encoding="utf-8"))
-            print(f"wrote   {config}")
+            say(f"wrote   {config}")
     except OSError as error:
         raise StoreError(f"cannot write {error.filename or directory}: {error.strerror}") from None
     if key.exists():
-        print(f"kept    {key}")
+        say(f"kept    {key}")
     else:
-        print(f"wrote   {key}  (0600, fingerprint {write_key_file(key).fingerprint}; keep a copy in your vault)")
+        fingerprint = write_key_file(key).fingerprint
+        say(f"wrote   {key}  (0600, fingerprint {fingerprint}; keep a copy in your vault)", rest=_HANG)
     settings = load(config)
     place = place_of(settings.database, settings.base)
     before, after = start(upgrade(place))
-    print(f"{'kept ' if before == after else 'made '}   {place}  (tables at revision {after})")
-    print(f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`")
+    done = "kept" if before == after else "made"
+    say(f"{done}    {_named(place, directory)}  (tables at revision {after})", rest=_HANG)
+    say(f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`")
+
+
+def _named(place: "Place", directory: Path) -> str:
+    """Name a database as its configuration is named: a file in the folder by the way to that folder."""
+    try:
+        return str(directory / Path(str(place)).relative_to(directory.resolve()))
+    except ValueError:  # elsewhere, or on a server
+        return str(place)
 
 
 def example() -> Path:

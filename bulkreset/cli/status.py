@@ -1,6 +1,5 @@
 """`bulkreset status`: how things stand, from any machine that reaches the database."""
 
-import asyncio
 import json
 import sys
 from contextlib import suppress
@@ -90,7 +89,9 @@ async def _look(settings: "Settings", incident: str | None) -> "Status":
         return await look(store, settings.accounts, incident=incident)
 
 
-async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep" = asyncio.sleep) -> None:
+async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep | None" = None) -> None:
+    import asyncio
+
     from bulkreset.errors import StoreError
     from bulkreset.report.status import status as look
 
@@ -104,7 +105,7 @@ async def _watch(settings: "Settings", incident: str | None, *, sleep: "Sleep" =
             if width is not None:
                 print("\x1b[H\x1b[2J", end="")
             print("\n".join(picture), flush=True)
-            await sleep(_WATCH_EVERY_S)
+            await (sleep or asyncio.sleep)(_WATCH_EVERY_S)
 
 
 def shown(found: "Status", width: int | None, broken: "Mapping[str, str]") -> "list[str]":

@@ -18,6 +18,11 @@ def clock(at: datetime, now: datetime) -> str:
     return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
 
 
+def passwords_in_words(count: int) -> str:
+    """Say how many passwords."""
+    return f"{count:,} password{'' if count == 1 else 's'}"
+
+
 def batches_in_words(count: int) -> str:
     """Say how many batches."""
     return f"{count:,} {'batch' if count == 1 else 'batches'}"

@@ -113,7 +113,7 @@ class TestExport:
         """It is replaced with --force only, and a refusal leaves no entry."""
         keep([MARKER])
         folder.write("out.age", "mine")
-        refused(folder.run("escrow", "export", "1", "--output", "out.age"), "out.age", "stands already")
+        refused(folder.run("escrow", "export", "1", "--output", "out.age"), "out.age", "exists already")
         assert (folder.path / "out.age").read_text() == "mine"
         assert trail(folder) == []
         assert folder.run("escrow", "export", "1", "--output", "out.age", "--force").code == 0
@@ -196,7 +196,7 @@ class TestOpen:
         """A list of passwords replaces nothing."""
         exported.write("clear.csv", "mine")
         ended = exported.run("escrow", "open", "out.age", "--identity", "key.txt", "--output", "clear.csv")
-        refused(ended, "clear.csv", "stands already")
+        refused(ended, "clear.csv", "exists already")
         assert (exported.path / "clear.csv").read_text() == "mine"
 
     def test_the_identity_must_be_private(self, exported):

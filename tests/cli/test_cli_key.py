@@ -27,13 +27,13 @@ def shown(folder):
 
 
 def test_a_new_key_is_private_and_overwrites_nothing(folder):
-    """Mode 0600, a fingerprint and no key on the screen; a file that stands already is refused."""
+    """Mode 0600, a fingerprint and no key on the screen; a file that exists already is refused."""
     ended = folder.run("key", "new", "new.key")
     assert ended.code == 0
     assert S_IMODE((folder.path / "new.key").stat().st_mode) == 0o600
     text = (folder.path / "new.key").read_text()
     assert text.strip() not in ended.out
-    refused(folder.run("key", "new", "new.key"), "new.key", "stands already")
+    refused(folder.run("key", "new", "new.key"), "new.key", "exists already")
     assert (folder.path / "new.key").read_text() == text
 
 

@@ -51,14 +51,14 @@ def test_a_block_that_fails_leaves_nothing(target, replace):
 def test_what_stands_already_is_not_touched(target, kind):
     """Whatever has the name, it is refused before anything is done."""
     {"file": target.touch, "folder": target.mkdir, "dangling link": lambda: target.symlink_to("x")}[kind]()
-    with pytest.raises(UsageError, match="stands already"), whole_file(target, replace=False):
+    with pytest.raises(UsageError, match="exists already"), whole_file(target, replace=False):
         pytest.fail("begun all the same")
     assert names(target) == ["out"]
 
 
 def test_what_came_meanwhile_is_not_touched(target):
     """A file that somebody else makes under the name in the meantime stays as it is."""
-    with pytest.raises(UsageError, match="stands already"), whole_file(target, replace=False):
+    with pytest.raises(UsageError, match="exists already"), whole_file(target, replace=False):
         target.write_text("theirs")
     assert target.read_text() == "theirs"
     assert names(target) == ["out"]

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 from rich.cells import cell_len
+from rich.text import Text
 
 from bulkreset.cli import app, closing, order, status, stopping
-from bulkreset.cli.output import say
+from bulkreset.cli.output import ask, say
 from bulkreset.errors import UsageError
 from bulkreset.intake.closeout import Found, Part, Person
 from bulkreset.intake.order import Order, Ordered
@@ -55,9 +57,10 @@ def screen(request, monkeypatch):
 
 def words_on(screen):
     """Return the text of a screen of which no line is wider than the screen."""
-    lines = screen.getvalue().splitlines()
+    text = Text.from_ansi(screen.getvalue()).plain
+    lines = text.splitlines()
     assert max(map(cell_len, lines)) <= screen.width, lines
-    return " ".join(screen.getvalue().split())
+    return " ".join(text.split())
 
 
 def test_an_order_fits(screen):
@@ -183,6 +186,43 @@ def test_nobody_is_told_an_end_that_nobody_works_for():
     said = "\n".join(status.shown(idle, 80))
     assert "22:00:55" not in said
     assert "55 s" in said
+
+
+@pytest.mark.parametrize("words", [("batch", "create"), ("batch", "close"), ("run",), ("escrow", "export"), ()])
+def test_help_cuts_no_name(screen, words):
+    """Every option and command of the help can be typed as it is shown."""
+    command = typer.main.get_command(app.app)
+    for word in words:
+        command = command.commands[word]
+    with screen:
+        app.app([*words, "--help"], prog_name="bulkreset", standalone_mode=False)
+    shown = words_on(screen)
+    for name in [*(name for one in command.params for name in one.opts), *getattr(command, "commands", ())]:
+        assert name in shown or not name.startswith("-"), shown
+
+
+def test_a_question_fits(screen, monkeypatch):
+    """What is asked is folded, and leaves room for the answer."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with screen:
+        assert ask("1,199 of the 1,199 who would be called were reset by batch 2, a minute ago. " * 2 + "Go on?")
+    assert words_on(screen).endswith("Go on? [y/N]:")
+
+
+def test_a_key_and_a_folder_fit(screen, monkeypatch, tmp_path):
+    """What `init` and `key new` wrote is said in whole words; the database is named as the folder was."""
+    monkeypatch.chdir(tmp_path)
+    with screen:
+        for words in (["init", "an-incident-of-2026"], ["key", "new", "second.key"]):
+            app.app(words, prog_name="bulkreset", standalone_mode=False)
+    said = words_on(screen)
+    for fact in (
+        "made an-incident-of-2026/bulkreset.db (tables at revision",
+        "keep a copy in your vault)",
+        "run `bulkreset --config an-incident-of-2026/config.toml check ACCOUNT`",
+        "wrote second.key (0600, fingerprint",
+    ):
+        assert fact in said
 
 
 def test_a_stop_fits(screen):
