@@ -24,7 +24,7 @@ def write_key_file(path: Path) -> MasterKey:
     try:
         write_private_file(path, text + "\n")
     except FileExistsError:
-        raise ConfigError(f"{path}: stands already and is not overwritten; use it, or name another file") from None
+        raise ConfigError(f"{path}: exists already and is not overwritten; use it, or name another file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: the key file cannot be made: {_reason(error)}") from None
     return MasterKey.parse(Secret(text))

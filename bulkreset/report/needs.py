@@ -36,7 +36,7 @@ def need(one: "BatchStatus", found: "Status", *, working: bool = False) -> str |
                 return reason
             look = f"look at `bulkreset report {batch.id} --state failed`, then "
             first = look if batch.state is BatchState.HALTED and batch.counts[TaskState.FAILED] else ""
-            return f"{reason}; {first}go on with {resume}"
+            return f"{reason.rstrip('.')}; {first}go on with {resume}"
         case BatchState.OPEN:
             return _wait(one, found, working=working)
     return None
