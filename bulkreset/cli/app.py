@@ -167,9 +167,9 @@ def _plain(message: str) -> str:
 
 
 def _advice(error: Any) -> str:
-    return (
-        f"{_plain(error.format_message())}; see `{error.ctx.command_path if error.ctx else app.info.name} --help`"
-    )
+    message = _plain(error.format_message())
+    manual = f"`{error.ctx.command_path if error.ctx else app.info.name} --help`"
+    return f"{message} See {manual}" if message.endswith("?") else f"{message}; see {manual}"
 
 
 def _end(error: BaseException, line: str, code: int, *, debug: bool) -> NoReturn:

@@ -45,7 +45,10 @@ def init(
     before, after = start(upgrade(place))
     done = "kept" if before == after else "made"
     say(f"{done}    {_named(place, directory)}  (tables at revision {after})", rest=_HANG)
-    say(f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`")
+    say(
+        f"Next: put your accounts into {config}, then run `bulkreset --config {config} check ACCOUNT`",
+        rest=" " * 6,
+    )
 
 
 def _named(place: "Place", directory: Path) -> str:
