@@ -10,7 +10,7 @@ from bulkreset.intake.concerns import Concern
 from bulkreset.model import TaskState
 from bulkreset.report.grid import Column, Row, folded, joined, lines
 from bulkreset.report.needs import next_steps
-from bulkreset.report.render import doubts, standing
+from bulkreset.report.render import come_to, doubts, standing
 from bulkreset.report.words import duration
 from bulkreset.store.batches import Batch
 from bulkreset.unsafe import escaped
@@ -124,7 +124,7 @@ def _facts(seen: Seen) -> Iterator[tuple[str, str | list[str]]]:
     yield from ((name, f"{at:%Y-%m-%d %H:%M:%S} UTC") for name, at in times if at is not None)
     yield "roster", f"{batch.total:,} users, sha256 {batch.roster_sha256}"
     yield from _ordered_so(seen)
-    for name, counts in (("tasks", batch.counts), ("sessions", batch.sessions), ("outcomes", batch.outcomes)):
+    for name, counts in (("tasks", batch.counts), ("sessions", batch.sessions), ("outcomes", come_to(batch))):
         if words := [f"{n:,} {word}" for word, n in counts.items() if n]:
             yield name, words
     yield from (("in doubt", doubt.removeprefix("in doubt: ")) for doubt in doubts(batch))

@@ -14,7 +14,7 @@ from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.report.failures import Failure
 from bulkreset.report.grid import folded
 from bulkreset.report.needs import account_wait, need, next_steps
-from bulkreset.report.render import doubts
+from bulkreset.report.render import come_to, doubts
 from bulkreset.report.status import AccountStatus, BatchStatus, Status, users_done
 from bulkreset.report.words import clock, duration
 from bulkreset.store.batches import Batch
@@ -241,14 +241,13 @@ def _end(one: BatchStatus, now: datetime, *, final: bool) -> str:
 
 def _outcomes(batch: Batch) -> list[tuple[str, str]]:
     """Say how many users came to what, each with its style: what is well, then what is not, then the rest."""
+    outcomes = come_to(batch)
     bad = _BAD if batch.counts[TaskState.FAILED] else _BAD - _RETRIED
-    styles = {name: "green" if name in _GOOD else "red" if name in bad else "yellow" for name in batch.outcomes}
+    styles = {name: "green" if name in _GOOD else "red" if name in bad else "yellow" for name in outcomes}
     order = ["green", "red", "yellow"]
-    # What was released was not sent, and is queued again.
     facts = [
         (f"{n:,} {name}", styles[name])
-        for name, n in sorted(batch.outcomes.items(), key=lambda one: (order.index(styles[one[0]]), -one[1]))
-        if name != Outcome.RELEASED
+        for name, n in sorted(outcomes.items(), key=lambda one: (order.index(styles[one[0]]), -one[1]))
     ]
     # Of those whom no call was made for no outcome tells.
     if skipped := batch.counts[TaskState.SKIPPED] - batch.outcomes.get(Outcome.NOT_RESETTABLE, 0):

@@ -90,7 +90,8 @@ def doubt_strangers(found: Strangers, total: int, account: str) -> Doubt | None:
     """Doubt a users file of which too many are not at this account: it may be another account's."""
     if found.count <= total * STRANGERS:
         return None
-    text = f"{found.count:,} of the {total:,} users are not listed by account {account!r}"
+    verb = "is" if found.count == 1 else "are"
+    text = f"{found.count:,} of the {total:,} users {verb} not listed by account {account!r}"
     return Doubt(Concern.NOT_LISTED, found.count, f"{text}: {some(found.names, found.count)}")
 
 
@@ -110,9 +111,11 @@ async def doubt_again(plan: Plan, store: Store, account: str) -> Doubt | None:
     if latest is None:
         return None
     count = await beside(plan.matched)
-    which = f"batch {batches[0]}" if len(batches) == 1 else f"batches {', '.join(map(str, sorted(batches)))}"
+    *others, last = map(str, sorted(batches))
+    which = f"batches {', '.join(others)} and {last}" if others else f"batch {last}"
     ago = _ago(now - latest)
-    text = f"{count:,} of the {plan.sends():,} who would be called were reset by {which}, {ago} ago"
+    verb = "was" if count == 1 else "were"
+    text = f"{count:,} of the {plan.sends():,} who would be called {verb} reset by {which}, {ago} ago"
     return Doubt(Concern.AGAIN, count, text)
 
 

@@ -38,7 +38,9 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> 
     sizes = [
         max(map(cell_len, [column.name, *(row.cells[n] for row in rows)])) for n, column in enumerate(columns)
     ]
-    kept = list(range(len(columns)))
+    # A column that may be dropped and holds nothing is only a heading to wonder at.
+    told = {n for n, column in enumerate(columns) if not column.rank or any(row.cells[n] for row in rows)}
+    kept = list(range(len(columns))) if width is None else sorted(told)
     while width is not None and _wide(kept, sizes) > width:
         droppable = [n for n in kept if columns[n].rank]
         if not droppable:

@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from rich.cells import cell_len
 
-from bulkreset.model import Action
+from bulkreset.model import Action, Outcome
 from bulkreset.report.grid import folded, joined, padded
 from bulkreset.report.queries import AttemptLine, SessionLine, TaskLine
 from bulkreset.store.batches import Batch
@@ -87,6 +87,11 @@ def standing(batch: Batch) -> str:
     ended = batch.state in ("done", "cancelled") and batch.closed_at is None
     doubt = f", {batch.in_doubt:,} in doubt" if batch.in_doubt and batch.state != "open" else ""
     return f"{batch.state}{', not reconciled' if ended else ''}{doubt}"
+
+
+def come_to(batch: Batch) -> dict[str, int]:
+    """Return how many users came to what; whoever was released was not called, and waits again."""
+    return {name: n for name, n in batch.outcomes.items() if name != Outcome.RELEASED}
 
 
 def doubts(batch: Batch) -> list[str]:
@@ -177,7 +182,7 @@ async def as_table(
     write(f"roster {batch.total:,} users, sha256 {batch.roster_sha256}\n")
     write(f"audit head {head}\n")
     sessions = batch.sessions if any(batch.sessions.values()) else None
-    for name, counts in (("states  ", batch.counts), ("outcomes", batch.outcomes), ("sessions", sessions)):
+    for name, counts in (("states  ", batch.counts), ("outcomes", come_to(batch)), ("sessions", sessions)):
         if counts is not None:
             words = [f"{n:,} {word}" for word, n in counts.items() if n] or ["none yet"]
             words[0] = f"{name} {words[0]}"

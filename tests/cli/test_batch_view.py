@@ -142,3 +142,17 @@ def test_a_line_ends_between_two_facts(facts, width):
     assert " ".join(line.strip() for line in lines) == " · ".join(facts)
     assert all(len(line) <= width for line in lines)
     assert [fact for line in lines for fact in line.strip().strip("·").strip().split(" · ")] == facts
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_was_not_sent_is_no_outcome_of_a_batch(width):
+    """Whoever was only released waits again, and is counted as pending."""
+    lines = described(Seen(batch(outcomes={"ok": 607, "released": 10}), (), None), width)
+    assert "  outcomes   607 ok" in lines
+    assert "released" not in " ".join(lines)
+
+
+def test_a_draft_names_the_command_of_the_approver():
+    """Bound to the user list that was looked at, as the order said it."""
+    draft = batch(state=BatchState.DRAFT, roster_sha256="94e747ee1833" + "0" * 52)
+    assert "  next       `bulkreset batch approve 1 --roster 94e747ee1833`" in described(Seen(draft, (), None), 80)

@@ -537,7 +537,7 @@ class TestOnATerminal:
             terminal.wait_for("stranger@example.com. Order it all the same? [y/N]: ")
             terminal.type(typed)
             assert end().code == code
-        assert "1 of the 3 users are not listed by account 'zoom'" in terminal.rest()
+        assert "1 of the 3 users is not listed by account 'zoom'" in terminal.rest()
         assert folder.query("SELECT count(*) FROM batch") == [(ordered,)]
         assert writes(zoom) == []
 

@@ -121,7 +121,7 @@ async def test_a_second_reset_within_a_day_is_asked_about(desk, kind):
     [(told,)] = query(desk, "SELECT options FROM batch WHERE id = 2")
     assert Options.from_json(told).accepted == {"again": 2}
     finish(desk)
-    with pytest.raises(InputError, match="1 of the 1 who would be called were reset by batch 2, 7 minutes ago"):
+    with pytest.raises(InputError, match="1 of the 1 who would be called was reset by batch 2, 7 minutes ago"):
         await desk.order("u1@x.org", accepts=NOTHING)  # by the latest
 
 

@@ -51,3 +51,11 @@ def test_columns_are_aligned_behind_wide_characters():
     """The second column begins in the same cell in every row."""
     table = list(lines([Column("name"), Column("n")], [Row(("東京本社", "1")), Row(("paris", "2"))], 60))
     assert {cell_len(line[: line.rindex(last)]) for line, last in zip(table, "n12", strict=True)} == {10}
+
+
+def test_a_column_that_holds_nothing_is_left_out_of_a_screen():
+    """Of those that may be dropped; a program finds each column where it was."""
+    columns = (Column("id"), Column("note"), Column("finish", rank=1))
+    rows = [Row(("1", "", "")), Row(("2", "", ""))]
+    assert next(lines(columns, rows, 80)) == "id  note"
+    assert next(lines(columns, rows, None)) == "id  note  finish"
