@@ -160,7 +160,7 @@ def test_how_things_stand_fits(screen):
         ),
     )
     with screen:
-        screen.write("\n".join(status.shown(found, screen.width)))
+        screen.write("\n".join(status.shown(found, screen.width, {"eu": "no account_id"})))
     said = words_on(screen)
     for fact in (
         "zoom light 72/s",
@@ -171,6 +171,7 @@ def test_how_things_stand_fits(screen):
         "21 failed; look at `bulkreset report 9 --state failed`, then go on with `bulkreset batch resume 9`",
         "host:7028 0.1.0 2 min 9 s ago",
         "→ seems to be gone: killed, stopped or cut off",
+        "→ account 'eu' cannot be used: no account_id",
     ):
         assert fact in said, said
     assert ("INC-1" in said, "calls left" in said) == (screen.width > 60, screen.width > 80)
@@ -182,8 +183,8 @@ def test_nobody_is_told_an_end_that_nobody_works_for():
     one = BatchStatus(replace(ended(), state=BatchState.OPEN, counts=counted(pending=712)), 55.0)
     idle = Status(NOW, (), (one,), ())
     busy = replace(idle, workers=(WorkerStatus(Seen("host:1", "0.1.0", NOW, NOW, None), 1),))
-    assert "22:00:55" in "\n".join(status.shown(busy, 80))
-    said = "\n".join(status.shown(idle, 80))
+    assert "22:00:55" in "\n".join(status.shown(busy, 80, {}))
+    said = "\n".join(status.shown(idle, 80, {}))
     assert "22:00:55" not in said
     assert "55 s" in said
 
