@@ -7,8 +7,8 @@ import sys
 
 
 async def start(config, *words):
-    """Start a command. A hang-up is not ignored by it, whatever started the tests has it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Start a command. It ignores no hang-up and no Ctrl-C, though what started the tests may: `nohup`, or `&`."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bulkreset", "--config", str(config), *words),
@@ -18,7 +18,8 @@ async def start(config, *words):
             stderr=asyncio.subprocess.PIPE,
         )
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def ended(process, within_s=60):

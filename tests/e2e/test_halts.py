@@ -116,7 +116,7 @@ async def test_too_large_a_share_of_failures_halts_the_batch_and_says_so(zoom, i
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.state, batch.counts["failed"]) == ("halted", 6)
-    assert re.fullmatch(r"6 of the last 1\d users failed, more than 5% of 100", batch.state_reason)
+    assert re.fullmatch(r"6 of the last 1\d users failed; --halt-at allows 5 in 100", batch.state_reason)
     assert len(resets(tenant)) < 20
     assert installation.query("SELECT DISTINCT halted_reason FROM quota") == [(None,)]
 

@@ -105,7 +105,7 @@ async def test_a_dead_token_is_told_with_the_providers_reason(zendesk, installat
     tenant.change(replace(tenant.spec, oauth_token="another"))
     await installation.run()
     ((reason,),) = installation.query("SELECT halted_reason FROM quota")
-    assert "invalid_token The access token provided is expired, revoked" in reason
+    assert "invalid_token: The access token provided is expired, revoked" in reason
     assert "make a new token and put the new one into" in reason
     assert "fresh" not in reason
 
