@@ -9,7 +9,9 @@ A worker lets no more calls count than it took slots of the account's line of ti
 of no other worker. One worker alone, or several whose network stands still together, keep to the limit, but for
 the one call by which each further worker may round up where slots are dealt in turns. Where the network of one
 worker stands still and not that of the others, its overdue calls take the place of later slots whenever it claims;
-what others claimed before that is not taken back, so a window may hold those calls beyond the limit.
+what others claimed before that is not taken back, so a window may hold those calls beyond the limit. So beside
+others a worker that hears nothing any more stops sooner: when as many calls are overdue as its part of what the
+share leaves free. What was on its way as usual when the silence began comes to that.
 
 Pure: monotonic seconds in, no clock.
 """
@@ -17,6 +19,7 @@ Pure: monotonic seconds in, no clock.
 from collections import deque
 from collections.abc import Hashable, Iterable
 from heapq import heappop, heappush
+from math import inf
 from typing import Final
 
 from bulkreset.limits.quota import US, Spacing
@@ -40,14 +43,20 @@ class Flight:
         self._behind: deque[float] = deque()
         self._unanswered: dict[Hashable, float] = {}
         self._counted: list[tuple[float, float]] = []  # a heap: counted until, sent at
+        self._heard = -inf  # when the last call was sent that is answered
+        self._spare = inf
         self._latencies: deque[float] = deque(maxlen=_SAMPLES)
-        self._sampled_at = float("-inf")
+        self._sampled_at = -inf
 
     def keep_to(self, rate: Rate, spacing: Spacing) -> None:
         """Keep to another rate from now on."""
         self._window_s = spacing.window_us / US
         # So long a stretch holds the rate's number of slots, and half an interval less than one more would need.
         self._reach_s = (max(rate.calls, 1.0) - 0.5) * spacing.interval_us / US
+
+    def keep_silent(self, spare: float) -> None:
+        """Stop when so many calls are overdue with no word of a later one; one that hangs alone stops nothing."""
+        self._spare = spare
 
     def take(self, slots: Iterable[float]) -> None:
         """Note slots that were taken from the account's line of time, whatever becomes of them."""
@@ -59,7 +68,7 @@ class Flight:
             self._behind.append(self._ahead.popleft())
         while self._behind and self._behind[0] <= now - self._reach_s:
             self._behind.popleft()
-        return self._counting(now) < len(self._behind)
+        return self._silent(now) < self._spare and self._counting(now) < len(self._behind)
 
     def sent(self, call: Hashable, now: float) -> None:
         """Note a call that leaves now."""
@@ -72,6 +81,7 @@ class Flight:
     def answered(self, call: Hashable, now: float) -> None:
         """Note a call's answer, and learn from it how long answers take."""
         sent_at = self._unanswered.pop(call)
+        self._heard = max(self._heard, sent_at)
         arrived = max(sent_at, now - self.usual_s)
         heappush(self._counted, (arrived + self._window_s, sent_at))
         if now - self._sampled_at >= _APART_S:
@@ -90,6 +100,12 @@ class Flight:
         old = now - self._window_s
         late = sum(sent_at <= old for _, sent_at in self._counted)
         return late + sum(sent_at <= min(old, now - self.usual_s) for sent_at in self._unanswered.values())
+
+    def _silent(self, now: float) -> int:
+        if self._spare == inf:
+            return 0
+        late = now - self.usual_s
+        return sum(self._heard < sent_at < late for sent_at in self._unanswered.values())
 
     def _counting(self, now: float) -> int:
         self._forget(now)

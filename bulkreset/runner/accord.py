@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final
@@ -42,6 +43,7 @@ class Accord:
         self._renewed_at = -_GOOD_FOR_S
         self._waits: dict[str, tuple[float, list[Obstacle]]] = {}  # since when, and for whom
         self._said_at: dict[str, float] = {}
+        self._seen: Counter[str] | None = None
 
     async def arrive(self) -> None:
         """Tell what is configured, and find out where to wait. Raises StoreError."""
@@ -65,6 +67,7 @@ class Accord:
                 async with self._store.read() as conn:
                     now = await self._store.now(conn)
                     members = await agreement.at_work(conn, self._accounts)
+                self._seen = Counter(one.account for one in members if one.seen_at > now - LEASE)
                 if any(one.worker == self._name for one in agreement.waiting(members, now)):
                     await self._renew(told)
         except StoreError:
@@ -77,6 +80,12 @@ class Accord:
     def allows(self, account: str) -> bool:
         """Whether this worker may work on an account now."""
         return account not in self._waits and monotonic() - self._renewed_at < _GOOD_FOR_S
+
+    def workers(self, account: str) -> int:
+        """Return how many workers are at an account, with this one; before it has looked there may be another."""
+        if self._store.exclusive:
+            return 1
+        return 2 if self._seen is None else max(1, self._seen[account])
 
     def gave_up(self, account: str) -> bool:
         """Whether it has waited for so long that whoever it waits for is surely still there."""

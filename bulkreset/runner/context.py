@@ -27,4 +27,5 @@ class Context:
     concurrency: int
     wishes: Wishes
     allows: Callable[[str], bool] = lambda _: True  # whether this worker may work on an account now
+    workers: Callable[[str], int] = lambda _: 1  # how many work on an account, this one counted
     suspect: Callable[[], None] = lambda: None  # called where a claim met a row that is not as it was written

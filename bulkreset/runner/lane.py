@@ -248,6 +248,7 @@ class Lane:
 
     async def _claim(self, most: int) -> Claimed | None:
         saved = self._context.recorder.saved
+        self._way_out.beside(self._context.workers(self.quota.account), self._pace)
         try:
             claimed = await claims.claim(
                 self._context.store,
@@ -282,8 +283,7 @@ class Lane:
         return claimed
 
     def _until_next_claim(self, claimed: Claimed, most: int) -> float:
-        poll = self._context.poll_interval
-        offer = claimed.offer
+        poll, offer = self._context.poll_interval, claimed.offer
         self._hungry = len(claimed.claims) >= most
         if self._hungry:
             return poll  # the dispatcher wakes the claimer when the buffer runs low

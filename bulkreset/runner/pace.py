@@ -22,6 +22,11 @@ class Pace:
         self.rate, self.spacing = rate, Spacing.of(rate)
         return before
 
+    @property
+    def spare(self) -> float:
+        """How many calls in a window the share leaves free of the provider's limit."""
+        return self.rate.calls / self._share - self.rate.calls
+
     def settles_after(self, sent: int) -> float:
         """Return how many seconds must pass after so many calls that left at a higher rate.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -39,6 +40,11 @@ class WayOut:
         self._spacing = pace.spacing
         self._belt = belt(pace.rate, pace.spacing)
         self._flight.keep_to(pace.rate, pace.spacing)
+
+    def beside(self, workers: int, pace: Pace) -> None:
+        """Note how many workers call the account: if there are others, what the share leaves free is divided."""
+        divided = workers > 1 and pace.spare >= workers
+        self._flight.keep_silent(pace.spare // workers if divided else inf)
 
     def ready(self) -> bool:
         """Tell whether the first calls find connections; `connected` is called when that has changed.

@@ -96,6 +96,7 @@ class Worker:
             concurrency=settings.runner.concurrency,
             wishes=settings.passwords.wishes,
             allows=self._accord.allows,
+            workers=self._accord.workers,
             suspect=self._inspection.suspect,
         )
         self._lanes: dict[Quota, Lane] = {}

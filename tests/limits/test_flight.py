@@ -24,14 +24,17 @@ class Worker:
     sent: int = 0
 
 
-def play(rate, *, seconds, latency, stalls=(), workers=1, block=1):
+def play(rate, *, seconds, latency, stalls=(), workers=1, block=1, spare=None):
     """Send at every slot that may be used; return when each call arrived and how many slots there were.
 
     A stall is (begins, ends, worker): what that worker sends meanwhile arrives at its end, and no answer comes.
-    `block` slots in a row go to one worker, as claims take them.
+    `block` slots in a row go to one worker, as claims take them. With a `spare` for each worker, what one may not
+    use goes to the next one that may.
     """
     spacing = Spacing.of(rate)
     lanes = [Worker(Flight(rate, spacing)) for _ in range(workers)]
+    for lane in lanes if spare is not None else ():
+        lane.flight.keep_silent(spare)
     interval = spacing.interval_us / US
     arrivals, numbers = [], count()
     slots = int(seconds / interval)
@@ -42,12 +45,15 @@ def play(rate, *, seconds, latency, stalls=(), workers=1, block=1):
     for nth in range(slots):
         now = nth * interval
         number = nth // block % workers
-        lane = lanes[number]
-        lane.flight.take([now])
         for each in lanes:
             while each.answers and each.answers[0][0] <= now:
                 at, call = each.answers.pop(0)
                 each.flight.answered(call, at)
+        if spare is not None:
+            turns = [(number + turn) % workers for turn in range(workers)]
+            number = next((one for one in turns if lanes[one].flight.may_send(now)), number)
+        lane = lanes[number]
+        lane.flight.take([now])
         if lane.flight.may_send(now):
             call = next(numbers)
             lane.flight.sent(call, now)
@@ -165,3 +171,53 @@ def test_what_did_not_leave_counts_for_nothing():
     flight.sent("a", 0.0)
     flight.unsent("a")
     assert flight.may_send(0.1)
+
+
+@settings(deadline=None)
+@given(
+    workers=st.integers(2, 4),
+    block=st.sampled_from([1, 5, 27, 54]),
+    begin=st.floats(2, 4),
+    length=st.floats(0.5, 8),
+    latency=st.floats(0.002, 0.03),
+)
+def test_where_one_network_of_several_stands_still_the_rest_has_room(workers, block, begin, length, latency):
+    """The others take all its slots, and what it sent before it noticed fits into what the share leaves free."""
+    rate = Rate(54, SECOND)
+    stalls = [(begin, begin + length, 0)]
+    spare = 6 // workers
+    arrivals, _, _ = play(
+        rate, seconds=14, latency=lambda _: latency, stalls=stalls, workers=workers, block=block, spare=spare
+    )
+    assert fullest(arrivals, 1.0) <= 60
+
+
+def test_a_call_that_hangs_alone_stops_nothing():
+    """While later calls are answered the network is there, however many users hang."""
+    flight = Flight(Rate(54, SECOND), Spacing.of(Rate(54, SECOND)))
+    flight.keep_silent(2)
+    for nth in range(50):
+        now = nth / 54
+        flight.take([now])
+        assert flight.may_send(now + 0.001)
+        flight.sent(nth, now + 0.001)
+        if nth % 10:
+            flight.answered(nth, now + 0.005)
+
+
+def test_a_silent_network_is_noticed_by_as_many_calls_as_are_spare():
+    """And one answer is enough to go on."""
+    flight = Flight(Rate(54, SECOND), Spacing.of(Rate(54, SECOND)))
+    flight.keep_silent(2)
+    flight.take([nth / 54 for nth in range(54)])
+    for nth in range(40):
+        flight.sent(nth, nth / 54)
+        flight.answered(nth, nth / 54 + 0.005)
+    sent = 0
+    for nth in range(40, 54):
+        if flight.may_send(nth / 54):
+            flight.sent(nth, nth / 54)
+            sent += 1
+    assert sent == 2
+    flight.answered(41, 1.0)
+    assert flight.may_send(1.0)
