@@ -13,6 +13,7 @@ from bulkreset.cli.context import (
     can_ask,
     columns_of,
     confirm,
+    known_words,
     master_key,
     opened,
     person,
@@ -64,17 +65,14 @@ def list_(
 ) -> None:
     """Show batches, the oldest first: all, or those that match every filter."""
     from bulkreset.cli.batch_view import listed
-    from bulkreset.errors import UsageError
     from bulkreset.model import BatchState
     from bulkreset.report.render import batch_full, json_text
     from bulkreset.store import batches
 
-    unknown = [word for word in state or () if word not in list(BatchState)]
-    if unknown:
-        raise UsageError(f"there is no state {unknown[0]!r}; states of a batch are: {', '.join(BatchState)}")
+    states = known_words("state", state, BatchState)
 
     async def work(store: "Store") -> list["Batch"]:
-        return await batches.find(store, accounts=account or (), incidents=incident or (), states=state or ())
+        return await batches.find(store, accounts=account or (), incidents=incident or (), states=states)
 
     found = _with_store(context, work)
     if newest_first:
@@ -150,14 +148,10 @@ def retry(
 
     With --outcome, skipped tasks that ended so are taken too.
     """
-    from bulkreset.errors import UsageError
     from bulkreset.model import Outcome
     from bulkreset.store import batches
 
-    unknown = [word for word in outcome or () if word not in list(Outcome)]
-    if unknown:
-        raise UsageError(f"there is no outcome {unknown[0]!r}; outcomes are: {', '.join(Outcome)}")
-    outcomes = [Outcome(word) for word in outcome or ()]
+    outcomes = [Outcome(word) for word in known_words("outcome", outcome, Outcome)]
 
     async def work(store: "Store", settings: "Settings") -> "Seen":
         def fresh_key() -> str:

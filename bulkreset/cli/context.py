@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -105,6 +105,17 @@ def possible_id(batch_id: int) -> int:
     if batch_id >= 2**63:
         raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
     return batch_id
+
+
+def known_words(kind: str, words: Iterable[str] | None, known: Iterable[str]) -> list[str]:
+    """Refuse a word that is none of those there are, and name these; `kind` is what they are."""
+    from bulkreset.errors import UsageError
+
+    names, chosen = dict.fromkeys(known), list(words or ())  # Python 3.11 looks no text up in an Enum itself
+    for word in chosen:
+        if word not in names:
+            raise UsageError(f"there is no {kind} {word!r}; {kind}s are: {', '.join(names)}")
+    return chosen
 
 
 def master_key(settings: "Settings", *, spare_others: bool = False) -> "MasterKey":

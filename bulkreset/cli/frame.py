@@ -13,7 +13,7 @@ from rich.text import Text
 from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.report.failures import Failure
 from bulkreset.report.grid import folded
-from bulkreset.report.needs import account_wait, need, next_steps
+from bulkreset.report.needs import account_wait, is_halted, need, next_steps
 from bulkreset.report.render import come_to, doubts
 from bulkreset.report.status import AccountStatus, BatchStatus, Status, users_done
 from bulkreset.report.words import clock, duration
@@ -174,13 +174,9 @@ def _batch(one: BatchStatus, scene: Scene, width: int, *, final: bool) -> list[_
         sections.append(_Section(_LATELY, [Text(f"  {near}", style="yellow")]))
     sections += [_said(doubt, width, "yellow", rank=_LATELY) for doubt in doubts(batch)]
     if (waits_for := need(one, scene.status, working=True)) is not None:
-        alarm = batch.state is BatchState.HALTED or _is_halted(batch.account, scene.status)
+        alarm = batch.state is BatchState.HALTED or is_halted(batch.account, scene.status)
         sections.append(_said(f"→ {waits_for}", width, "bold red" if alarm else "yellow"))
     return sections
-
-
-def _is_halted(account: str, found: Status) -> bool:
-    return any(one.halted_reason for one in found.accounts if one.account == account)
 
 
 def _said(text: str, width: int, style: str, rest: str = "    ", *, rank: int = _NEED) -> _Section:

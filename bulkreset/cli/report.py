@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from bulkreset.cli.completion import batches as known_batches
-from bulkreset.cli.context import Invocation, columns_of, opened, possible_id, start
+from bulkreset.cli.context import Invocation, columns_of, known_words, opened, possible_id, start
 from bulkreset.cli.output import text_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from bulkreset.config import Settings
     from bulkreset.model import TaskState
 
@@ -66,25 +64,14 @@ def report(
     if as_json and form is Format.CSV:
         raise UsageError("--json and --format csv contradict each other; give one of them")
     chosen = Choice(
-        [TaskState(word) for word in _known("state", state, TaskState)],
-        _known("outcome", outcome, (*Outcome, *Skip)),
+        [TaskState(word) for word in known_words("state", state, TaskState)],
+        known_words("outcome", outcome, (*Outcome, *Skip)),
         user or [],
     )
     invocation: Invocation = context.obj
     settings = invocation.settings()
     with text_output(output) as out:
         start(write(settings, batch_id, Format.JSON if as_json else form, chosen, out))
-
-
-def _known(kind: str, words: list[str] | None, known: "Iterable[str]") -> list[str]:
-    """Refuse a word that nothing ends with, and name those that there are."""
-    from bulkreset.errors import UsageError
-
-    names = dict.fromkeys(known)  # Python 3.11 does not look a text up in an Enum itself
-    for word in words or []:
-        if word not in names:
-            raise UsageError(f"there is no {kind} {word!r}; {kind}s are: {', '.join(names)}")
-    return words or []
 
 
 async def write(settings: "Settings", batch_id: int, form: Format, chosen: Choice, out: TextIO) -> None:

@@ -200,12 +200,12 @@ def _batch(one: "BatchStatus", found: "Status") -> Row:
     from datetime import timedelta
 
     from bulkreset.model import BatchState
-    from bulkreset.report.needs import harm, is_alive, need
+    from bulkreset.report.needs import harm, is_alive, is_halted, need
     from bulkreset.report.render import doubts
     from bulkreset.report.status import users_done
 
     batch, waits_for = one.batch, need(one, found)
-    halted = any(other.halted_reason for other in found.accounts if other.account == batch.account)
+    halted = is_halted(batch.account, found)
     finish = ""
     if one.eta_s is not None and any(is_alive(worker, found) for worker in found.workers):
         finish = clock(found.now + timedelta(seconds=one.eta_s), found.now)

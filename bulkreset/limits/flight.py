@@ -54,7 +54,7 @@ class Flight:
         # So long a stretch holds the rate's number of slots, and half an interval less than one more would need.
         self._reach_s = (max(rate.calls, 1.0) - 0.5) * spacing.interval_us / US
 
-    def keep_silent(self, spare: float) -> None:
+    def fall_silent_at(self, spare: float) -> None:
         """Stop when so many calls are overdue with no word of a later one; one that hangs alone stops nothing."""
         self._spare = spare
 

@@ -86,6 +86,11 @@ def request_need(one: "RequestStatus") -> str:
     return one.message or "a running worker takes it up"
 
 
+def is_halted(account: str, found: "Status") -> bool:
+    """Whether an account is called again only when a person has acted."""
+    return any(one.halted_reason for one in found.accounts if one.account == account)
+
+
 def is_alive(one: "WorkerStatus", found: "Status") -> bool:
     """Whether a worker has told lately that it is there."""
     return one.seen.ended_at is None and found.now - one.seen.seen_at <= SILENT_AFTER
@@ -94,7 +99,7 @@ def is_alive(one: "WorkerStatus", found: "Status") -> bool:
 def _wait(one: "BatchStatus", found: "Status", *, working: bool) -> str | None:
     """Say what an open batch waits for, and until when."""
     batch = one.batch
-    if any(other.halted_reason for other in found.accounts if other.account == batch.account):
+    if is_halted(batch.account, found):
         return f"its account is halted; fix the cause, then `bulkreset batch resume {batch.id}`"
     if batch.state_reason:  # a worker cannot use its account
         return batch.state_reason

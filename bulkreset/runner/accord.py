@@ -67,7 +67,7 @@ class Accord:
                 async with self._store.read() as conn:
                     now = await self._store.now(conn)
                     members = await agreement.at_work(conn, self._accounts)
-                self._seen = Counter(one.account for one in members if one.seen_at > now - LEASE)
+                self._seen = Counter(one.account for one in members if one.is_there(now))
                 if any(one.worker == self._name for one in agreement.waiting(members, now)):
                     await self._renew(told)
         except StoreError:

@@ -248,7 +248,7 @@ class Lane:
 
     async def _claim(self, most: int) -> Claimed | None:
         saved = self._context.recorder.saved
-        self._way_out.beside(self._context.workers(self.quota.account), self._pace)
+        self._way_out.beside(self._context.workers(self.quota.account))
         try:
             claimed = await claims.claim(
                 self._context.store,

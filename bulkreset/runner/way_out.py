@@ -37,14 +37,15 @@ class WayOut:
 
     def keep_to(self, pace: Pace) -> None:
         """Keep to another rate from now on."""
+        self._pace = pace
         self._spacing = pace.spacing
         self._belt = belt(pace.rate, pace.spacing)
         self._flight.keep_to(pace.rate, pace.spacing)
 
-    def beside(self, workers: int, pace: Pace) -> None:
+    def beside(self, workers: int) -> None:
         """Note how many workers call the account: if there are others, what the share leaves free is divided."""
-        divided = workers > 1 and pace.spare >= workers
-        self._flight.keep_silent(pace.spare // workers if divided else inf)
+        divided = workers > 1 and self._pace.spare >= workers
+        self._flight.fall_silent_at(self._pace.spare // workers if divided else inf)
 
     def ready(self) -> bool:
         """Tell whether the first calls find connections; `connected` is called when that has changed.

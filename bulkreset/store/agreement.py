@@ -41,6 +41,10 @@ class Member:
     began_at: datetime | None
     settings: Mapping[str, Any]
 
+    def is_there(self, now: datetime) -> bool:
+        """Whether it has told of itself within a lease."""
+        return self.seen_at > now - LEASE
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -104,7 +108,7 @@ async def renew(store: Store, name: str, settings: Mapping[str, str]) -> dict[st
         waits: dict[str, list[Obstacle]] = {}
         for one in [member for member in members if member.worker == name]:
             told = settings[one.account]
-            lost = one.seen_at <= now - LEASE
+            lost = not one.is_there(now)
             began_at = None if lost else one.began_at
             me = Member(one.account, name, now if lost else one.arrived_at, now, began_at, _read(told))
             found = [] if store.exclusive else obstacles(me, members, now)
@@ -137,7 +141,7 @@ def obstacles(me: Member, members: Iterable[Member], now: datetime) -> list[Obst
 
     Where anybody has begun, only those who have count; a stranger that waits holds nobody up.
     """
-    there = [one for one in members if one.account == me.account and one.seen_at > now - LEASE]
+    there = [one for one in members if one.account == me.account and one.is_there(now)]
     others = [one for one in there if one.worker != me.worker]
     if me.began_at is not None or any(one.began_at is not None for one in others):
         first = [one for one in others if one.began_at is not None]
@@ -169,7 +173,7 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Diffe
 def waiting(members: Iterable[Member], now: datetime) -> list[Obstacle]:
     """Return every worker that is there and waits, with what it waits for. Pure."""
     known = list(members)
-    return [found for one in known if one.seen_at > now - LEASE for found in obstacles(one, known, now)]
+    return [found for one in known if one.is_there(now) for found in obstacles(one, known, now)]
 
 
 _COLUMNS: Final = ("account", "worker", "arrived_at", "seen_at", "began_at", "settings")

@@ -34,7 +34,7 @@ def play(rate, *, seconds, latency, stalls=(), workers=1, block=1, spare=None):
     spacing = Spacing.of(rate)
     lanes = [Worker(Flight(rate, spacing)) for _ in range(workers)]
     for lane in lanes if spare is not None else ():
-        lane.flight.keep_silent(spare)
+        lane.flight.fall_silent_at(spare)
     interval = spacing.interval_us / US
     arrivals, numbers = [], count()
     slots = int(seconds / interval)
@@ -195,7 +195,7 @@ def test_where_one_network_of_several_stands_still_the_rest_has_room(workers, bl
 def test_a_call_that_hangs_alone_stops_nothing():
     """While later calls are answered the network is there, however many users hang."""
     flight = Flight(Rate(54, SECOND), Spacing.of(Rate(54, SECOND)))
-    flight.keep_silent(2)
+    flight.fall_silent_at(2)
     for nth in range(50):
         now = nth / 54
         flight.take([now])
@@ -208,7 +208,7 @@ def test_a_call_that_hangs_alone_stops_nothing():
 def test_a_silent_network_is_noticed_by_as_many_calls_as_are_spare():
     """And one answer is enough to go on."""
     flight = Flight(Rate(54, SECOND), Spacing.of(Rate(54, SECOND)))
-    flight.keep_silent(2)
+    flight.fall_silent_at(2)
     flight.take([nth / 54 for nth in range(54)])
     for nth in range(40):
         flight.sent(nth, nth / 54)
