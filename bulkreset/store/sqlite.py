@@ -1,5 +1,6 @@
 """SQLite: how the file is opened, and what its errors mean."""
 
+import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -61,6 +62,14 @@ def sqlite_engine(path: Path, *, busy_s: float | None = None) -> AsyncEngine:
             conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
         writes = options.get("bulkreset_write", False)
         conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def invalidate(dbapi_connection: Any, _: Any, __: Any) -> None:
+        # A task was cancelled within a statement, and the connection is about to be closed. SQLite keeps a closed
+        # connection, and the lock of its transaction, for as long as a traceback holds one of its cursors; every
+        # other writer would wait for that.
+        with contextlib.suppress(Exception):  # what cannot be rolled back is closed all the same
+            dbapi_connection.rollback()
 
     return engine
 
