@@ -24,7 +24,9 @@ from itertools import accumulate
 from typing import Final
 
 from bulkreset.limits.quota import US, Spacing
-from bulkreset.limits.rates import ZENDESK, ZOOM, Rate
+from bulkreset.limits.rates import Rate
+from bulkreset.providers.zendesk.settings import PLANS as ZENDESK
+from bulkreset.providers.zoom.settings import PLANS as ZOOM
 
 # What one database and one worker carry, from the table of `python -m benchmarks` in docs/scaling.md.
 TASKS_PER_S: Final = 7_000.0  # claimed and recorded by one database

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from benchmarks.cluster import Cluster, execute
-from bulkreset.config import DatabaseSettings
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Final
 
-    from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
+    from bulkreset.config import Settings
     from bulkreset.intake.protection import Protected
     from bulkreset.providers.base import Finding, Pace, Provider
+    from bulkreset.settings import AccountSettings
 
 
 def check(
@@ -136,7 +137,7 @@ async def _check(settings: "Settings", name: str) -> dict[str, Any]:
 
 
 async def _check_protected(
-    account: "ZoomSettings | ZendeskSettings", base: "Path", provider: "Provider", pace: "Pace", *, readable: bool
+    account: "AccountSettings", base: "Path", provider: "Provider", pace: "Pace", *, readable: bool
 ) -> "Finding":
     """Look whether the people who are never reset are known, and there: without that an order is refused."""
     from bulkreset.errors import ConfigError, InputError
@@ -165,7 +166,7 @@ async def _check_protected(
 async def _whose(
     never: str,
     protected: "Protected",
-    account: "ZoomSettings | ZendeskSettings",
+    account: "AccountSettings",
     provider: "Provider",
     pace: "Pace",
 ) -> "Finding":
@@ -210,10 +211,13 @@ def own_password(
     context: typer.Context,
     account: Annotated[
         str,
-        typer.Argument(help="A Zendesk account, as named in the configuration.", autocompletion=known_accounts),
+        typer.Argument(
+            help="An account, as named in the configuration, whose provider allows it.",
+            autocompletion=known_accounts,
+        ),
     ],
 ) -> None:
-    """Change the password of the Zendesk user that this account's credentials belong to.
+    """Change the password of the user that this account's credentials belong to.
 
     Asks for the old and the new password, without echo.
     """
@@ -224,20 +228,21 @@ def own_password(
 
 
 async def _own_password(settings: "Settings", name: str) -> None:
-    from bulkreset.config import ZendeskSettings
     from bulkreset.errors import ConfigError, ProviderRefused, UsageError
     from bulkreset.limits.quota import Spacing
     from bulkreset.model import Action, Outcome, Quota
-    from bulkreset.providers import open_provider
+    from bulkreset.providers import kind_of, known_kinds, open_provider
     from bulkreset.providers.http import WriteTransport
-    from bulkreset.providers.zendesk import Zendesk
     from bulkreset.secret import Secret
     from bulkreset.store.pace import Pacer
 
     account = settings.account(name)
-    if not isinstance(account, ZendeskSettings):
+    change = kind_of(account).change_own_password
+    if change is None:
+        able = [kind.title for kind in known_kinds().values() if kind.change_own_password is not None]
         raise ConfigError(
-            f"account {name!r} is at {account.provider}; only Zendesk lets users set their own password"
+            f"account {name!r} is at {account.provider}; only {' and '.join(able)} lets users set their own "
+            "password"
         )
     old = Secret(typer.prompt("Old password", hide_input=True, err=True))
     new = Secret(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
@@ -245,10 +250,9 @@ async def _own_password(settings: "Settings", name: str) -> None:
         raise UsageError("the new password is the old one; nothing was changed")
     async with opened(settings) as store, transport(WriteTransport, settings) as way:
         provider = open_provider(name, account, settings.base, way)
-        assert isinstance(provider, Zendesk)
         label = provider.label(Action.SET_PASSWORD)
         pace = Pacer(store, Quota(name, label), Spacing.of(account.rate(label)))
-        verdict = await provider.own_password(way, old, new, pace)
+        verdict = await change(provider, way, old, new, pace)
     if verdict.outcome is not Outcome.OK:
         said = verdict.message or f"HTTP {verdict.http_status}"
         what = "may have been changed" if verdict.outcome.may_have_landed else "was not changed"

@@ -52,7 +52,7 @@ class Notices:
 
 
 def in_words(event: Mapping[str, Any], now: datetime) -> str:
-    """Say an event to a person: `account paused: zoom: until 21:45:05 UTC: HTTP 429: …`."""
+    """Say an event to a person: `account paused: staff: until 21:45:05 UTC: HTTP 429: …`."""
     parts = [str(event.get("event", "")).replace("_", " ")]
     parts += [f"{'' if name == 'account' else f'{name} '}{event[name]}" for name in _FIRST if name in event]
     if _UNTIL in event:

@@ -57,7 +57,10 @@ def create(
         Words, typer.Option(metavar="D", help="Only addresses in this domain.", rich_help_panel=_WHO)
     ] = None,
     group: Annotated[
-        Words, typer.Option(metavar="ID", help="Only members of this group (Zoom).", rich_help_panel=_WHO)
+        Words,
+        typer.Option(
+            metavar="ID", help="Only members of this group, where the listing tells.", rich_help_panel=_WHO
+        ),
     ] = None,
     created_before: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only accounts older than this.", rich_help_panel=_WHO)
@@ -74,7 +77,9 @@ def create(
     ] = None,
     check_logins: Annotated[
         bool,
-        typer.Option("--check-logins", help="Ask for each user how they sign in: one light call each (Zoom)."),
+        typer.Option(
+            "--check-logins", help="Ask for each user how they sign in: one call each, where the provider tells."
+        ),
     ] = False,
     not_before: Annotated[
         str | None,
@@ -145,6 +150,7 @@ def create(
     from bulkreset.logs import configure
     from bulkreset.options import Options
     from bulkreset.passwords.escrow import recipients
+    from bulkreset.providers import kind_of
 
     invocation: Invocation = context.obj
     settings = invocation.settings(told=False)
@@ -163,7 +169,7 @@ def create(
         raise UsageError("--hold-after-canary goes with --canary N")
     if escrow_to:
         recipients(escrow_to)
-    kind = settings.account(account).provider
+    kind = kind_of(settings.account(account))
     who = acting(settings)
     naming = Naming.of(settings.account(account), account)
     order = Order(

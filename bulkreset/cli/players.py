@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bulkreset.cli import app, identity
-from bulkreset.config import ZendeskSettings, is_loopback, load
+from bulkreset.config import load
 from bulkreset.errors import BulkresetError, UsageError
+from bulkreset.settings import is_loopback
 
 
 def main() -> None:
@@ -29,8 +30,7 @@ def main() -> None:
 
 def _refuse_real_accounts(config: Path) -> None:
     for account, settings in load(config).accounts.items():
-        address = settings.address if isinstance(settings, ZendeskSettings) else settings.api_url
-        if not is_loopback(urlsplit(address).hostname or ""):
+        if not is_loopback(urlsplit(settings.address).hostname or ""):
             raise UsageError(f"account {account!r} is no mock server: nobody is played there")
 
 

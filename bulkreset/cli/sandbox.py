@@ -57,10 +57,10 @@ def sandbox(
 
 def account_lines(tenant: "TenantSpec", url: str) -> list[str]:
     """Return the configuration of the account that reaches this stand-in; its secrets are the sandbox's own."""
-    from bulkreset.limits.rates import ZOOM
+    from bulkreset.providers.zoom.settings import PLANS
 
     if tenant.provider == "zoom":
-        plan = next((name for name, rates in ZOOM.items() if rates["medium"].calls == tenant.limit), None)
+        plan = next((name for name, rates in PLANS.items() if rates["medium"].calls == tenant.limit), None)
         rate = [f'plan = "{plan}"'] if plan else [f"requests_per_second = {tenant.limit}"] if tenant.limit else []
         name, secret = "ZOOM_CLIENT_SECRET", tenant.client_secret
     else:
@@ -87,7 +87,8 @@ def account_table(tenant: "TenantSpec", url: str, secret: str, *own: str) -> lis
 
 def _tenants(plan: str, zendesk_plan: str, users: int) -> "list[TenantSpec]":
     from bulkreset.errors import UsageError
-    from bulkreset.limits.rates import ZENDESK, ZOOM
+    from bulkreset.providers.zendesk.settings import PLANS as ZENDESK
+    from bulkreset.providers.zoom.settings import PLANS as ZOOM
     from bulkreset.sandbox import parse_spec
 
     if zendesk_plan not in ZENDESK:

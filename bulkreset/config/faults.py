@@ -10,7 +10,9 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bulkreset.config.settings import Settings
+from bulkreset.config.settings import NO_PROVIDER, UNKNOWN_PROVIDER, Settings
+from bulkreset.providers import known_kinds
+from bulkreset.settings import AccountSettings
 
 Place = tuple[str | int, ...]
 
@@ -26,7 +28,6 @@ _IN_WORDS: Final[Mapping[str, str]] = {
 }
 _PLAIN: Final[Mapping[str, str]] = {
     _MISSING: "is missing; add it",
-    "union_tag_not_found": 'has no provider; add provider = "zoom" or "zendesk"',
     "string_type": "must be a text, in quotes",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -123,9 +124,7 @@ def _parts(dotted: str) -> list[str]:
 
 
 # pydantic puts the chosen alternative of a union into the path; the file has no such key.
-_ALTERNATIVES: Final = frozenset(
-    {"zoom", "zendesk", "str", "SecretSource", "literal['none']", "list[str]", "ProtectedFile"}
-)
+_ALTERNATIVES: Final = frozenset({"str", "SecretSource", "literal['none']", "list[str]", "ProtectedFile"})
 
 
 def _place(given: tuple[str | int, ...]) -> Place:
@@ -165,7 +164,9 @@ def _keys(table: Place) -> set[str]:
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if kind is AccountSettings:
+        yield from (known.settings for known in known_kinds().values())
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
     for part in get_args(kind):
         yield from _models(part)
@@ -189,8 +190,11 @@ def _advice(place: Place, error: ErrorDetails) -> str:
     kind = error["type"]
     if kind in ("model_type", "model_attributes_type") and place and place[-1] in _SECRETS:
         return ' must be { env = "NAME" } or { file = "PATH" }, never the secret itself'
-    if kind == "union_tag_invalid":
-        return f": there is no provider {error['ctx']['tag']!r}; there is: zoom, zendesk"
+    if kind == NO_PROVIDER:
+        names = " or ".join(f'"{name}"' for name in known_kinds())
+        return f" has no provider; add provider = {names}"
+    if kind == UNKNOWN_PROVIDER:
+        return f": there is no provider {error['ctx']['provider']!r}; there is: {', '.join(known_kinds())}"
     return f" {_PLAIN[kind]}" if kind in _PLAIN else f": {_message(error)}"
 
 

@@ -2,8 +2,8 @@
 
 `email`, `user_id` and `priority` are bulkreset's own. Other headers are those that these exports have: Google's
 console (`Email Address [Required]`) and GAM (`primaryEmail`), Okta (`login`, `profile.email`), Entra and Active
-Directory (`userPrincipalName`, `mail`), Exchange (`PrimarySmtpAddress`), Zoom and Zendesk (`Email`), and reports
-of bulkreset itself (`user_ref`). An `id` is never read: it is the id of whoever made the export.
+Directory (`userPrincipalName`, `mail`), Exchange (`PrimarySmtpAddress`), providers' own portals (`Email`), and
+reports of bulkreset itself (`user_ref`). An `id` is never read: it is the id of whoever made the export.
 """
 
 import re

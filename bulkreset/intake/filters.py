@@ -7,25 +7,8 @@ from typing import Any, Final, Self
 
 from bulkreset.address import folded, folded_domain
 from bulkreset.errors import InputError
-from bulkreset.providers.base import DirectoryUser, Role, Status
-
-ROLES: Final[Mapping[str, tuple[Role, ...]]] = {
-    "zoom": (Role.OWNER, Role.ADMIN, Role.MEMBER),
-    "zendesk": (Role.ADMIN, Role.AGENT, Role.MEMBER),  # the listing does not tell the owner from other admins
-}
-"""The roles that each provider's listing tells apart."""
-
-STATUSES: Final[Mapping[str, tuple[Status, ...]]] = {
-    "zoom": (Status.ACTIVE, Status.INACTIVE, Status.PENDING),
-    "zendesk": (Status.ACTIVE, Status.INACTIVE, Status.SUSPENDED),
-}
-"""The statuses that each provider's listing tells apart."""
-
-GROUPED: Final = frozenset({"zoom"})
-"""The providers whose listing says which groups a user is in."""
-
-LOGIN_LAG: Final[Mapping[str, timedelta]] = {"zoom": timedelta(days=3)}
-"""How far the last sign-in that a listing shows may lie behind; Zoom says of `last_login_time`: three days."""
+from bulkreset.providers.base import DirectoryUser
+from bulkreset.providers.kind import ProviderKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +68,7 @@ class Filters:
 
 
 def filters_for(
-    provider: str,
+    kind: ProviderKind,
     *,
     roles: Iterable[str] = (),
     statuses: Iterable[str] = (),
@@ -100,18 +83,19 @@ def filters_for(
     where the provider's listing says nothing about groups.
     """
     groups = tuple(dict.fromkeys(group.strip() for group in groups))
-    if groups and provider not in GROUPED:
-        raise InputError(f"{provider}'s listing does not say who is in which group; leave the group out")
+    can = kind.capabilities
+    if groups and not can.groups:
+        raise InputError(f"{kind.name}'s listing does not say who is in which group; leave the group out")
     if "" in groups:
         raise InputError("a group is named by its id, as the provider shows it; one is empty")
     return Filters(
-        roles=_known("role", roles, ROLES[provider], provider),
-        statuses=_known("status", statuses, STATUSES[provider], provider),
+        roles=_known("role", roles, can.roles, kind.name),
+        statuses=_known("status", statuses, can.statuses, kind.name),
         domains=tuple(dict.fromkeys(map(_plain_domain, domains))),
         groups=groups,
         created_before=_utc(created_before),
         last_login_after=_utc(last_login_after),
-        login_lag=LOGIN_LAG.get(provider, timedelta(0)) if last_login_after is not None else timedelta(0),
+        login_lag=can.login_lag if last_login_after is not None else timedelta(0),
     )
 
 
@@ -124,7 +108,7 @@ def _known(what: str, words: Iterable[str], allowed: Iterable[str], provider: st
     chosen = tuple(dict.fromkeys(word.strip().casefold() for word in words))
     for word in chosen:
         if word not in known:
-            raise InputError(f"there is no {what} {word!r} at {provider}; there is: {', '.join(known)}")
+            raise InputError(f"there is no {what} {word!r} at {provider}; there is: {', '.join(known) or 'none'}")
     return chosen
 
 

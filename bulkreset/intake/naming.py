@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from bulkreset.config import ZendeskSettings, ZoomSettings
-from bulkreset.providers import ref_fault
+from bulkreset.providers import kind_of
+from bulkreset.settings import AccountSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,6 @@ class Naming:
     account: str | None = None
 
     @classmethod
-    def of(cls, settings: ZoomSettings | ZendeskSettings, account: str | None = None) -> Self:
+    def of(cls, settings: AccountSettings, account: str | None = None) -> Self:
         """Return how people are named at an account with these settings."""
-        return cls(ref_fault(settings), account)
+        return cls(kind_of(settings).invalid_ref, account)

@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.config import Settings, ZendeskSettings, ZoomSettings
+from bulkreset.config import Settings
 from bulkreset.errors import InputError, ProviderRefused, ProviderUnavailable
 from bulkreset.intake import doubts, preflight, protection, terms
 from bulkreset.intake.beside import beside
@@ -33,6 +33,7 @@ from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers import open_provider
 from bulkreset.providers.base import Pace, Provider
 from bulkreset.providers.http import ReadTransport
+from bulkreset.settings import AccountSettings
 from bulkreset.store import batches
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import LONG, Store
@@ -270,7 +271,7 @@ def _summary(
 
 
 def _warnings(
-    summary: Ordered, order: Order, account: ZoomSettings | ZendeskSettings, provider: Provider, found: Survey
+    summary: Ordered, order: Order, account: AccountSettings, provider: Provider, found: Survey
 ) -> tuple[str, ...]:
     """Collect what stops nothing, and the orderer should know."""
     starts_at = max(datetime.now(UTC), order.not_before or datetime.now(UTC))

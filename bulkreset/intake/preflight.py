@@ -1,8 +1,7 @@
 """Before anything is sent: list the account, and find out whom not to call and why.
 
-Sources: Zoom refuses to set the password of its owner and admins (1117) and of invited people (1120); it says
-nothing about deactivated users, so these are called. Zendesk's `active: false` is a deleted user, and a
-suspended one cannot sign in (developer.zendesk.com/api-reference/ticketing/users/users).
+What a kind of provider tells and refuses by itself is declared by its capabilities; whatever it does not declare
+is taken for the careful case.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, ProviderRefused
 from bulkreset.intake.beside import beside
 from bulkreset.intake.concerns import Concern
@@ -23,16 +21,14 @@ from bulkreset.intake.roster import Counted, Roster
 from bulkreset.intake.terms import Order
 from bulkreset.logs import logger
 from bulkreset.model import Skip
+from bulkreset.providers import kind_of
 from bulkreset.providers.base import Checkup, DirectoryUser, Login, Pace, Provider, Role, Status
+from bulkreset.settings import AccountSettings
 from bulkreset.store import members
 from bulkreset.store.engine import LONG, Store
 
 LOGINS_AT_ONCE: Final = 20
 """How many users' ways to sign in are asked for at a time; the pace spaces the calls."""
-
-
-ZENDESK_COUNTS_DAILY: Final = 100_000
-"""From so many users on Zendesk counts them once a day (GET /users/count, same source)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +46,20 @@ async def survey(
     provider: Provider,
     pace: Pace,
     order: Order,
-    account: ZoomSettings | ZendeskSettings,
+    account: AccountSettings,
     *,
     sleep: Sleep,
     progress: Progress | None = None,
 ) -> Survey:
     """Ask the account what would stop a reset and who bulkreset is there, and list its users into the roster.
 
-    Where Zoom refuses to be listed, an order for named users goes on with a warning: Zoom itself refuses its
-    owner and admins. Raises ProviderRefused where the listing is what tells who may be called.
+    Where a provider that itself refuses its owner and admins refuses to be listed, an order for named users goes
+    on with a warning. Raises ProviderRefused where the listing is what tells who may be called.
     """
     looks = order.preflight or order.all_users is not None
     checked = await provider.check(pace, revokes=order.options.revoke_sessions) if looks else Checkup(())
     # Who is not known to be an admin there is refused there.
-    spared = isinstance(account, ZoomSettings) and order.all_users is None
+    spared = kind_of(account).capabilities.refuses_admins and order.all_users is None
     me: DirectoryUser | None = None
     listed: Counted | None = None
     with _unless(spared, order.account, "own_user_unknown"):
@@ -90,9 +86,9 @@ async def survey(
     return Survey(me, listed, checked.failures, checked.warnings)
 
 
-def stale_above(account: ZoomSettings | ZendeskSettings) -> int | None:
+def stale_above(account: AccountSettings) -> int | None:
     """Return from how many users on the provider's own count may be up to a day old; None for never."""
-    return ZENDESK_COUNTS_DAILY if isinstance(account, ZendeskSettings) else None
+    return kind_of(account).capabilities.count_exact_below
 
 
 async def mark(
@@ -100,7 +96,7 @@ async def mark(
     store: Store,
     provider: Provider,
     order: Order,
-    account: ZoomSettings | ZendeskSettings,
+    account: AccountSettings,
     *,
     protected: Protected | None,
     me: DirectoryUser | None,
@@ -121,10 +117,11 @@ async def mark(
 def _mark_known(
     plan: Plan,
     order: Order,
-    account: ZoomSettings | ZendeskSettings,
+    account: AccountSettings,
     protected: Protected | None,
     me: DirectoryUser | None,
 ) -> None:
+    can = kind_of(account).capabilities
     plan.skip_unreadable("listed with an id or address that nobody can read safely; look at this user there")
     if protected is not None:
         plan.skip_protected(protected)
@@ -142,15 +139,15 @@ def _mark_known(
     plan.skip_role(Role.OWNER, Skip.OWNER, _OWNER)
     if not order.options.include_admins:
         plan.skip_role(Role.ADMIN, Skip.ADMIN, "an admin of the account: not reset unless admins are asked for")
-    if isinstance(account, ZendeskSettings) and not order.options.include_admins:  # Zoom itself refuses admins
+    if not can.refuses_admins and not order.options.include_admins:
         plan.skip_role(None, Skip.ADMIN, "may be an admin: the listing does not tell the role")
     if plan.has_listing:
         plan.skip_not_listed("the account lists no such user, so that nothing is known of them")
     plan.skip_bots("a bot, which does not sign in with a password of its own")
     plan.skip_status(Status.SUSPENDED, Skip.SUSPENDED, "suspended: cannot sign in")
     plan.skip_status(Status.PENDING, Skip.PENDING, "invited and not here yet: there is no password to reset")
-    if isinstance(account, ZendeskSettings):
-        plan.skip_status(Status.INACTIVE, Skip.INACTIVE, "deleted at Zendesk: cannot sign in")
+    if not can.resets_inactive:
+        plan.skip_status(Status.INACTIVE, Skip.INACTIVE, can.inactive)
 
 
 _OWNER: Final = "the owner of the account: never reset"

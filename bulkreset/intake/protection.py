@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from bulkreset.address import folded
-from bulkreset.config import ProtectedFile, ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake.naming import Naming
 from bulkreset.intake.user_line import read_name
 from bulkreset.intake.users_file import read_users
 from bulkreset.ownership import refuse_foreign, refuse_open_folder
+from bulkreset.settings import AccountSettings, ProtectedFile
 
 Stamp = tuple[int, ...]
 """What changes when a file does: when it and its entry were written, its size, and which file it is."""
@@ -52,7 +52,7 @@ class Protected:
         return _read(self.path, self.naming)
 
 
-def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | None:
+def load(account: AccountSettings, base: Path) -> Protected | None:
     """Return an account's protected people; None where the configuration says nothing about them.
 
     Raises ConfigError where the list names nobody (that is to be said by "none"), a name in it can be nobody's
@@ -74,13 +74,12 @@ def load(account: ZoomSettings | ZendeskSettings, base: Path) -> Protected | Non
     return Protected.of(*told)
 
 
-def owner_of(account: ZoomSettings | ZendeskSettings, place: str) -> Protected | None:
+def owner_of(account: AccountSettings, place: str) -> Protected | None:
     """Return the configured owner; None where there is none. Raises ConfigError for what names nobody."""
-    owner = account.owner if isinstance(account, ZendeskSettings) else None
-    if owner is None:
+    if account.owner is None:
         return None
-    _check(owner, f"{place}.owner", Naming.of(account))
-    return Protected.of(owner)
+    _check(account.owner, f"{place}.owner", Naming.of(account))
+    return Protected.of(account.owner)
 
 
 def _check(name: str, place: str, naming: Naming) -> None:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake.concerns import Concern
 from bulkreset.intake.filters import Filters
 from bulkreset.intake.protection import Protected
 from bulkreset.intake.users_file import UserLine
 from bulkreset.options import Options
+from bulkreset.providers import kind_of
+from bulkreset.settings import AccountSettings
 from bulkreset.unsafe import named
 
 LONGEST_REASON: Final = 1_000
@@ -48,7 +49,7 @@ class Order:
     login: str | None = None
 
 
-def check(order: Order, account: ZoomSettings | ZendeskSettings, protected: Protected | None) -> None:
+def check(order: Order, account: AccountSettings, protected: Protected | None) -> None:
     """Refuse what cannot be ordered, before the account is asked for anything.
 
     Raises InputError for what the orderer must change, and ConfigError for what the configuration does not
@@ -64,17 +65,17 @@ def check(order: Order, account: ZoomSettings | ZendeskSettings, protected: Prot
         )
     if order.emergency and not account.allow_emergency:
         raise ConfigError(f"{place}: an emergency order needs allow_emergency = true; or have it approved")
-    if isinstance(account, ZendeskSettings):
-        if order.options.include_admins and account.owner is None:
-            raise ConfigError(
-                f"{place}: Zendesk does not tell the account's owner from other admins; name the owner's address "
-                "as `owner` before you order a reset of admins"
-            )
-        if not order.preflight:
-            raise InputError(
-                f"account {order.account!r}: only the listing tells Zendesk's admins from other users; order it "
-                "with the preflight"
-            )
+    kind = kind_of(account)
+    if order.options.include_admins and account.owner is None and not kind.capabilities.tells_owner:
+        raise ConfigError(
+            f"{place}: {kind.title} does not tell the account's owner from other admins; name the owner's address "
+            "as `owner` before you order a reset of admins"
+        )
+    if not order.preflight and not kind.capabilities.refuses_admins:
+        raise InputError(
+            f"account {order.account!r}: only the listing tells {kind.title}'s admins from other users; order it "
+            "with the preflight"
+        )
 
 
 def check_canary(options: Options, total: int) -> None:

@@ -135,7 +135,7 @@ def _is_header(line: str, following: Sequence[str]) -> bool:
 
 
 def _has_digit(text: str) -> bool:
-    """Tell what may be an id by its looks: one in forty of Zoom's has no digit, and titles seldom have one."""
+    """Tell what may be an id by its looks: few ids have no digit, and titles seldom have one."""
     return any(letter.isdecimal() for letter in text)
 
 

@@ -41,7 +41,7 @@ def read_json_users(text: SourceText, naming: Naming) -> Iterator[UserLine]:
 
 
 _HEAD: Final = 64 * 1024
-# What an answer has that is not the last: of Zoom, Google, Microsoft Graph, and Zendesk where pages have numbers.
+# What an answer has that is not the last: in the forms that are known, by token, link or number.
 _MORE: Final = ("next_page_token", "nextPageToken", "@odata.nextLink", "next_page", "nextLink")
 # How many there are in all, in the answers of these and of SCIM.
 _TOTALS: Final = ("total_records", "totalrecords", "count", "total", "totalresults", "total_count", "@odata.count")
@@ -129,7 +129,7 @@ def _not_all(what: str) -> InputError:
 
 
 def _goes_on(answer: Mapping[str, object]) -> bool:
-    meta, links = answer.get("meta"), answer.get("links")  # where Zendesk pages by cursor
+    meta, links = answer.get("meta"), answer.get("links")  # of a listing by cursor
     return (
         any(map(answer.get, _MORE))
         or (isinstance(meta, dict) and meta.get("has_more") is True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.limits.quota import US, Spacing
 from bulkreset.limits.ramp import extra_s
 from bulkreset.limits.rates import Rate
 from bulkreset.model import Action, Quota
 from bulkreset.providers.base import Pace, Provider
+from bulkreset.settings import AccountSettings
 from bulkreset.store.engine import Store
 from bulkreset.store.pace import Pacer
 
@@ -28,7 +28,7 @@ class Ways:
     light_pace: Pace
 
     @classmethod
-    def of(cls, store: Store, name: str, account: ZoomSettings | ZendeskSettings, provider: Provider) -> "Ways":
+    def of(cls, store: Store, name: str, account: AccountSettings, provider: Provider) -> "Ways":
         """Find the quotas of an account at its provider, and a pace for each."""
         label, light_label = provider.label(Action.SET_PASSWORD), provider.label(Action.REVOKE_SESSIONS)
         spacing, light_spacing = (Spacing.of(rate_of(account, provider, each)) for each in (label, light_label))
@@ -48,13 +48,13 @@ class Ways:
         return took if self.one_pot else max(took, estimate(ends, self.light_spacing))
 
 
-def rate_of(account: ZoomSettings | ZendeskSettings, provider: Provider, label: str) -> Rate:
+def rate_of(account: AccountSettings, provider: Provider, label: str) -> Rate:
     """Return what may be used of a label's limit: of the configured one, or a lower one that the provider told."""
     told = provider.told_rate(label)
     return account.rate(label).at_most(None if told is None else told.shared(account.share))
 
 
-def lower_limit(account: ZoomSettings | ZendeskSettings, provider: Provider, label: str) -> str | None:
+def lower_limit(account: AccountSettings, provider: Provider, label: str) -> str | None:
     """Say that the provider tells a lower limit than is configured; None where it does not."""
     rate, told = account.rate(label), provider.told_rate(label)
     kept = rate_of(account, provider, label)

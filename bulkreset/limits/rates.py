@@ -1,11 +1,4 @@
-"""The providers' published limits, by plan and label.
-
-Zoom: account-wide, per label, over all apps of the account
-(developers.zoom.us/docs/commerce/rate-limits; counted per label: devforum.zoom.us/t/123510). Setting a
-password and listing users are Medium; reading one user is Light.
-Zendesk: one pot per account and minute
-(developer.zendesk.com/api-reference/introduction/rate-limits); the high-volume add-on gives 2,500 in all.
-"""
+"""How many calls a provider takes, in which time."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,20 +44,3 @@ class Rate:
     def __str__(self) -> str:
         text = f"{self.calls:g}/{self._per}"
         return text if self.daily is None else f"{text}, {self.daily:,}/day"
-
-
-ZOOM: Final[dict[str, dict[str, Rate]]] = {
-    "free": {"light": Rate(4, SECOND, 6_000), "medium": Rate(2, SECOND, 2_000)},
-    "pro": {"light": Rate(30, SECOND), "medium": Rate(20, SECOND)},
-    "business": {"light": Rate(80, SECOND), "medium": Rate(60, SECOND)},
-}
-
-ZENDESK: Final[dict[str, Rate]] = {
-    "essential": Rate(10, MINUTE),
-    "team": Rate(200, MINUTE),
-    "growth": Rate(400, MINUTE),
-    "professional": Rate(400, MINUTE),
-    "enterprise": Rate(700, MINUTE),
-    "enterprise_plus": Rate(2_500, MINUTE),
-    "high_volume": Rate(2_500, MINUTE),
-}

@@ -23,10 +23,8 @@ _EASY: Final = {
     "letmein": "tme",
     "password": "ssw",
     "welcome": "lco",
-    "zendesk": "nde",
-    "zoom": "zoo",
 }
-"""Words that providers' lists of weak passwords surely hold and chance can spell, 'zoom' once in 200,000.
+"""Words that providers' lists of weak passwords surely hold and chance can spell. The provider's name is `taboo`.
 
 Each goes with three of its letters that no passphrase has: the look for runs of three finds them for nothing.
 """

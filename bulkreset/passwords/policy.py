@@ -125,7 +125,7 @@ STRONGEST: Final = Policy(
     upper_and_lower=True,
     max_run=2,
 )
-"""What passes wherever no policy can be read: every class, no runs, and short enough for Zoom."""
+"""What passes wherever no policy can be read: every class, no runs, and as short as any known limit."""
 
 
 def longest_run(password: str) -> int:

@@ -53,8 +53,8 @@ class Role(StrEnum):
 
     OWNER = "owner"
     ADMIN = "admin"
-    AGENT = "agent"  # Zendesk's
-    MEMBER = "member"  # Zoom's members, Zendesk's end users
+    AGENT = "agent"  # works for the account, and manages nobody
+    MEMBER = "member"
 
 
 class Status(StrEnum):

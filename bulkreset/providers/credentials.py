@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from bulkreset.config import SecretSource
 from bulkreset.errors import ConfigError
 from bulkreset.secret import Secret
+from bulkreset.settings import SecretSource
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: when it was written, its size, and which file it is."""

@@ -24,7 +24,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from bulkreset import __version__
-from bulkreset.config import is_loopback
 from bulkreset.errors import ConfigError
 from bulkreset.ownership import check_file
 from bulkreset.providers.base import Answer, Call
@@ -32,9 +31,10 @@ from bulkreset.providers.connections import UNCONNECTED, Connections, Connector,
 from bulkreset.providers.encodings import NotWhole, decoded
 from bulkreset.providers.no_answer import Garbled, NoAnswer, Unclear
 from bulkreset.providers.wire import Fault, TolerantProtocol
+from bulkreset.settings import is_loopback
 
 WRITE_LIMIT: Final = 64 * 1024  # bytes of an answer to a write; real ones are empty or a few hundred bytes
-READ_LIMIT: Final = 8 * 1024 * 1024  # bytes of a page of a listing; 300 Zoom users are about 200 KB
+READ_LIMIT: Final = 8 * 1024 * 1024  # bytes of a page of a listing; 300 users are about 200 KB
 
 
 class ReadTransport:

@@ -1,7 +1,7 @@
 """When a provider says to come back: seconds, an ISO 8601 date-time or an HTTP-date.
 
-Zendesk sends seconds (RFC 9110 delta-seconds), Zoom an ISO 8601 UTC date-time on its daily limit, and
-proxies in between the HTTP-date of RFC 9110. Nothing a provider can send makes this raise.
+Most send seconds (RFC 9110 delta-seconds), some an ISO 8601 UTC date-time, and proxies in between the HTTP-date of
+RFC 9110. Nothing a provider can send makes this raise.
 """
 
 import re

@@ -26,9 +26,9 @@ from bulkreset.providers.credentials import Credential, refresh_all
 from bulkreset.providers.no_answer import NoAnswer
 from bulkreset.secret import Secret
 
-RENEW_EARLY: Final = 60.0  # seconds; what Zoom's own SDK uses (zoom/rivet-javascript, EXPIRATION_DELTA)
+RENEW_EARLY: Final = 60.0  # seconds; well above the time that one call may take
 RENEW_AGAIN: Final = 5.0  # seconds after a renewal that failed while the old token still serves
-LONGEST_LIFE: Final = 2 * 24 * 3600.0  # seconds; Zendesk's bound, and far above any other
+LONGEST_LIFE: Final = 2 * 24 * 3600.0  # seconds; no provider documents a longer one
 
 _NO_LOGIN_HERE: Final = frozenset({404, 405, 410})  # what an address answers where no login is
 

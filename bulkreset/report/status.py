@@ -8,12 +8,12 @@ from typing import Any, Final
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.limits.quota import calls_in
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import BatchState, Quota, TaskState
 from bulkreset.report.needs import need
 from bulkreset.report.render import batch_core, moment
+from bulkreset.settings import AccountSettings
 from bulkreset.store import agreement, batches, control, damage, due, workers
 from bulkreset.store.agreement import Obstacle
 from bulkreset.store.batches import Batch
@@ -33,8 +33,6 @@ _ACTIVE: Final = (TaskState.PENDING, TaskState.RUNNING)
 _REFUSED_SHOWN: Final = 5
 # Two halves of a minute that differ by less are a steady rate, and one below the limit is the provider's doing.
 _STEADY: Final = 0.1
-
-AccountSettings = ZoomSettings | ZendeskSettings
 
 
 @dataclass(frozen=True, slots=True)

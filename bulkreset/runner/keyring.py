@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Collection
 from functools import lru_cache
 
 from bulkreset.errors import DamagedBatch, InputError, KeyMismatch
@@ -18,7 +19,9 @@ _KEYS_HELD = 64
 class Keyring:
     """The `Sealer` of a runner. Batch keys are unwrapped once and held while they are in use."""
 
-    def __init__(self, master: MasterKey) -> None:
+    def __init__(self, master: MasterKey, words: Collection[str] = ()) -> None:
+        """Make passwords that hold none of these words, such as the names of the providers that they are for."""
+        self._words = tuple(words)
         self._key = lru_cache(maxsize=_KEYS_HELD)(master.unwrap)
         self._policy = lru_cache(maxsize=_KEYS_HELD)(Policy.from_json)
 
@@ -45,7 +48,7 @@ class Keyring:
 
     def fresh(self, of: OpenBatch, *, task_id: int, password_no: int, display: str) -> tuple[Secret, str]:
         """Make a password to the batch's policy; return it and its sealed form."""
-        password = generate(self._policy(of.policy), secrets.token_bytes, taboo=taboo(display))
+        password = generate(self._policy(of.policy), secrets.token_bytes, taboo=(*self._words, *taboo(display)))
         return password, self.key(of.wrapped_key).seal(task_id, password_no, password)
 
     def open(self, of: OpenBatch, *, task_id: int, password_no: int, sealed: str) -> Secret:

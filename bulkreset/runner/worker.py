@@ -14,7 +14,7 @@ from bulkreset.errors import ConfigError, DatabaseReplaced, StoreError
 from bulkreset.logs import logger
 from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
-from bulkreset.providers import labels, open_provider
+from bulkreset.providers import kind_of, open_provider
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.accord import Accord
 from bulkreset.runner.aside import Aside
@@ -81,8 +81,8 @@ class Worker:
         self._chores = chores
         self._recorder = Recorder(store, name)
         self._steering = Steering(store, self._recorder, lambda: self.lanes)
-        self._keyring = Keyring(master)
-        self._inspection = Inspection(store, {name: labels(one) for name, one in settings.accounts.items()})
+        self._keyring = Keyring(master, {kind_of(one).name for one in settings.accounts.values()})
+        self._inspection = Inspection(store, {name: kind_of(one).labels for name, one in settings.accounts.items()})
         self._accord = Accord(store, name, settings, guard, self._accounts, self._give_up)
         self._context = Context(
             store=store,

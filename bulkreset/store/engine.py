@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import func
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.errors import BulkresetError, SchemaBehind, StoreError
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store import filelock, postgres, sqlite
 from bulkreset.store.place import Place, PostgresPlace, SqlitePlace, place_of
 from bulkreset.store.tables import SCHEMA_REVISION

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from bulkreset.config import DatabaseSettings, SecretSource, is_loopback
 from bulkreset.errors import ConfigError
 from bulkreset.secret import Secret
+from bulkreset.settings import DatabaseSettings, SecretSource, is_loopback
 
 _POSTGRESQL: Final = ("postgresql", "postgres")
 # What asyncpg takes from an address; it hands anything else to the server, which a pooler refuses.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation import Account, Capacity, draw, limit, simulate
-from bulkreset.limits.rates import ZOOM
+from bulkreset.providers.zoom.settings import PLANS as ZOOM
 
 SCARCE = Capacity(workers=2, tasks_per_s=300, transactions_per_s=200, sends_per_s=200)
 AMPLE = Capacity(workers=1_000, tasks_per_s=1e9, transactions_per_s=1e9, sends_per_s=1e9, connections=10_000_000)

@@ -23,7 +23,8 @@ from pathlib import Path
 from sqlalchemy import event
 
 from bulkreset.cli.app import main
-from bulkreset.providers import zendesk, zoom
+from bulkreset.providers.zendesk import account as zendesk
+from bulkreset.providers.zoom import account as zoom
 from bulkreset.runner import lane
 from bulkreset.runner.keyring import Keyring
 from bulkreset.store import engine, quotas, sqlite

@@ -8,7 +8,7 @@ from console_block import blocks
 from databases import ask, run_apart
 from story import ROOT
 
-from bulkreset.config import DatabaseSettings
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
 

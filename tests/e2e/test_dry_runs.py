@@ -13,9 +13,10 @@ from bulkreset.intake.filters import filters_for
 from bulkreset.options import Options
 from bulkreset.passwords import generator
 from bulkreset.passwords.vault import MasterKey
+from bulkreset.providers import KINDS
 from bulkreset.providers.http import ReadTransport, WriteTransport
-from bulkreset.providers.zendesk import Zendesk
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zendesk.account import Zendesk
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.runner import keyring
 from bulkreset.runner.keyring import Keyring
 
@@ -86,7 +87,9 @@ async def test_a_dry_order_builds_no_write_and_writes_nothing(two_accounts, inst
     before = content(installation)
     built = forbid(*SEAMS)
     (installation.folder / "bulkreset.key").unlink()
-    more = {"all_users": filters_for(account), "listed": True} if whole else {"users": addresses(30, account)}
+    more = (
+        {"all_users": filters_for(KINDS[account]), "listed": True} if whole else {"users": addresses(30, account)}
+    )
     placed = await installation.order(
         account, dry_run=True, preflight=True, options=ALL, check_logins=account == "zoom", **more
     )

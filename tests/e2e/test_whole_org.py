@@ -10,6 +10,7 @@ from bulkreset.config import load
 from bulkreset.errors import ConfigError, InputError, ProviderUnavailable
 from bulkreset.intake.filters import filters_for
 from bulkreset.options import Options
+from bulkreset.providers import KINDS
 from bulkreset.sandbox import UserSpec, generated_user
 from bulkreset.sandbox import zendesk as zendesk_stand_in
 from bulkreset.sandbox.zoomusers import UserPages
@@ -24,7 +25,7 @@ def user(number, **more):
 async def order_all(installation, account, **filters):
     options = filters.pop("options", Options())
     return await installation.order(
-        account, listed=True, all_users=filters_for(account, **filters), options=options
+        account, listed=True, all_users=filters_for(KINDS[account], **filters), options=options
     )
 
 
@@ -127,7 +128,9 @@ async def test_a_listing_that_ends_short_is_refused(provider, request, installat
     monkeypatch.setattr(zendesk_stand_in, "cursor_page", first_cursor)
     listed = {"zoom": 300, "zendesk": 100}[provider]
     with pytest.raises(ProviderUnavailable, match=f"ended with {listed} users and the provider counts 350"):
-        await installation.order(provider, listed=True, all_users=filters_for(provider), accepts=frozenset())
+        await installation.order(
+            provider, listed=True, all_users=filters_for(KINDS[provider]), accepts=frozenset()
+        )
     assert installation.query("SELECT count(*) FROM batch") == [(0,)]
     assert writes(tenant) == []
 
@@ -180,7 +183,7 @@ async def test_people_in_another_batch_or_reset_lately_are_left_out(zoom, instal
     placed = await installation.order(
         "zoom",
         listed=True,
-        all_users=filters_for("zoom"),
+        all_users=filters_for(KINDS["zoom"]),
         skip_if_reset_since=(await installation.batch(first.id)).created_at - timedelta(seconds=1),
     )
     assert placed.skipped == {"open_elsewhere": 3, "recently_reset": 5}

@@ -12,7 +12,7 @@ from installation import addresses, calls_reach
 from bulkreset.errors import ProviderRefused, StoreError
 from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import Policy, Style
-from bulkreset.providers.requirements import policy_from
+from bulkreset.providers.zendesk.password_requirements import policy_from
 from bulkreset.runner import standing
 from bulkreset.runner.lane import Lane
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule

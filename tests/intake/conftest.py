@@ -1,13 +1,14 @@
 import pytest
 from fake_account import Account
 
-from bulkreset.config import DatabaseSettings, Settings
+from bulkreset.config import Settings
 from bulkreset.intake import closeout, order
 from bulkreset.intake.concerns import QUESTIONS, Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import user_line
 from bulkreset.passwords.vault import MasterKey, new_master_key_text
 from bulkreset.secret import Secret
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of
@@ -21,6 +22,7 @@ KINDS = {
         "email": "api@x.org",
         "api_token": {"env": "NONE"},
     },
+    "made_up": {"provider": "made_up"},
 }
 
 

@@ -40,7 +40,7 @@ class Account:
         self.refuses = {}
 
     def label(self, action):
-        if self.kind == "zendesk":
+        if self.kind != "zoom":
             return "default"
         return "light" if action is Action.REVOKE_SESSIONS else "medium"
 

@@ -11,6 +11,7 @@ from bulkreset.intake.closeout import SAMPLE, Part, close_out, top_up
 from bulkreset.intake.filters import Filters, filters_for
 from bulkreset.intake.users_file import user_line
 from bulkreset.options import Options
+from bulkreset.providers import KINDS
 from bulkreset.providers.base import Role, Status
 from bulkreset.store import batches
 from bulkreset.store.engine import system_clock
@@ -63,7 +64,7 @@ async def test_an_account_that_did_not_change_has_no_differences(desk):
 async def test_who_came_is_told_unless_they_would_not_be_called(desk):
     """New people who pass the filters are counted; protected, admins, bots and others are none of them."""
     account = desk.account([user("1", "a@x.org")], settings={"protected": ["glass@x.org"]})
-    await desk.order(all_users=filters_for("zoom", domains=["x.org"]))
+    await desk.order(all_users=filters_for(KINDS["zoom"], domains=["x.org"]))
     end(desk)
     account.users += [
         later("2", "New@x.org"),
@@ -96,7 +97,7 @@ async def test_who_was_excluded_is_not_taken_for_new(desk):
 async def test_without_exclusions_whoever_is_not_on_the_roster_is_new(desk):
     """Also somebody who was there before, and passes the filters only now."""
     account = desk.account([user("1", "a@x.org"), user("2", "b@x.org", status=Status.INACTIVE)])
-    await desk.order(all_users=filters_for("zoom", statuses=["active"]))
+    await desk.order(all_users=filters_for(KINDS["zoom"], statuses=["active"]))
     end(desk)
     account.users[1] = user("2", "b@x.org")
     account.users.append(user("3", "c@x.org", created_at=None))

@@ -8,10 +8,11 @@ import pytest
 from bulkreset.errors import InputError
 from bulkreset.intake.naming import Naming
 from bulkreset.intake.users_file import read_users
-from bulkreset.providers import zendesk_users, zoom_users
+from bulkreset.providers.zendesk import references as zendesk_references
+from bulkreset.providers.zoom import references as zoom_references
 
-ZOOM = Naming(zoom_users.ref_fault, "z")
-ZENDESK = Naming(zendesk_users.ref_fault, "d")
+ZOOM = Naming(zoom_references.invalid_ref, "z")
+ZENDESK = Naming(zendesk_references.invalid_ref, "d")
 TWO = ["a@x.org", "b@x.org"]
 
 

@@ -9,6 +9,7 @@ from bulkreset.errors import ListingFault, ProviderRefused, ProviderUnavailable
 from bulkreset.intake.filters import filters_for
 from bulkreset.intake.listing import LONGEST_NAME, RESTARTS, _shown, list_account
 from bulkreset.intake.roster import Roster
+from bulkreset.providers import KINDS
 from bulkreset.providers.base import DirectoryUser, Role
 from bulkreset.unsafe import UNSAFE, escaped
 
@@ -49,7 +50,7 @@ async def test_all_users_are_listed_with_progress():
 async def test_filters_say_who_is_meant():
     """Everybody is listed all the same: that is what the count is held against."""
     users = [*USERS, user("9", role=Role.ADMIN), user("10", role=None)]
-    counted, _ = await listing(Account(users), filters=filters_for("zoom", roles=["member"]))
+    counted, _ = await listing(Account(users), filters=filters_for(KINDS["zoom"], roles=["member"]))
     assert counted == (10, 9, 1, 0)
 
 

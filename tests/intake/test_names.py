@@ -7,13 +7,14 @@ from databases import ask
 from fake_account import user
 
 from bulkreset import config
-from bulkreset.config import ZendeskSettings, ZoomSettings
 from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake import protection
 from bulkreset.intake.roster import Roster
 from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.options import Options
 from bulkreset.providers.base import DirectoryUser, Role
+from bulkreset.providers.zendesk.settings import ZendeskSettings
+from bulkreset.providers.zoom.settings import ZoomSettings
 
 LETTERS, PUNYCODE = "Ceo@B\u00fccher.example", "ceo@xn--bcher-kva.example"
 SPELLINGS = [LETTERS, PUNYCODE, "CEO@BU\u0308CHER.example", "\uff23\uff25\uff2f@b\u00fccher.example"]

@@ -4,10 +4,10 @@ import pytest
 from databases import ask
 from fake_account import user
 
-from bulkreset.config import ZoomSettings
 from bulkreset.errors import ConfigError, InputError, ProviderRefused
 from bulkreset.intake import protection
 from bulkreset.intake.protection import Protected
+from bulkreset.providers.zoom.settings import ZoomSettings
 
 
 def tasks(desk, columns="user_ref, state, code"):

@@ -19,6 +19,7 @@ from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.options import Options
 from bulkreset.passwords.policy import STRONGEST, Policy, Style
 from bulkreset.passwords.vault import MasterKey
+from bulkreset.providers import KINDS
 from bulkreset.providers.base import DirectoryUser, Finding, Login, Role, Status
 from bulkreset.store import control
 from bulkreset.store.engine import system_clock
@@ -163,7 +164,7 @@ async def test_filters_choose_from_the_listing(desk):
     """Who is not meant is not on the roster; who is not known is, and is counted."""
     users = [*ORGANISATION, user("20", "x@y.org"), user("21", "z@x.org", role=None)]
     desk.account(users, settings=SETTINGS)
-    placed = await desk.order(all_users=filters_for("zoom", domains=["x.org"], roles=["member"]))
+    placed = await desk.order(all_users=filters_for(KINDS["zoom"], domains=["x.org"], roles=["member"]))
     assert called(desk) == ["21", "3", "4", "8", "9"]
     assert (placed.listed, placed.undecided) == (11, 1)
     assert options(desk).listing == {"roles": ["member"], "domains": ["x.org"]}
@@ -173,7 +174,7 @@ async def test_filters_that_leave_nobody_are_refused(desk):
     """An order that reaches nobody is a mistake."""
     desk.account(ORGANISATION)
     with pytest.raises(InputError, match="no user of account 'acme' passes the filters"):
-        await desk.order(all_users=filters_for("zoom", domains=["y.org"]))
+        await desk.order(all_users=filters_for(KINDS["zoom"], domains=["y.org"]))
 
 
 async def test_exclusions_count_in_an_order_for_all_users(desk):

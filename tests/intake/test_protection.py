@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.config import ZoomSettings
 from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake.protection import Protected, load
+from bulkreset.providers.zoom.settings import ZoomSettings
 
 SETTINGS = {"provider": "zoom", "account_id": "a", "client_id": "c", "client_secret": {"env": "X"}}
 

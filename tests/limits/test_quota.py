@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkreset.limits.quota import US, Spacing, free_slots, left_today
-from bulkreset.limits.rates import MINUTE, SECOND, ZENDESK, ZOOM, Rate
+from bulkreset.limits.rates import MINUTE, SECOND, Rate
+from bulkreset.providers.zendesk.settings import PLANS as ZENDESK
+from bulkreset.providers.zoom.settings import PLANS as ZOOM
 
 RATES = [
     *(plan[label] for plan in ZOOM.values() for label in ("light", "medium")),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bulkreset.passwords.generator import LONGEST_RUN, generate
 from bulkreset.passwords.policy import LONGEST, PREFERRED_LENGTH, Style, Wishes, longest_run
-from bulkreset.providers import zoom
-from bulkreset.providers.requirements import policy_from
+from bulkreset.providers.zendesk.password_requirements import policy_from
+from bulkreset.providers.zoom import account as zoom
 from bulkreset.runner.keyring import taboo
 from bulkreset.sandbox import policy as stand_in
 from bulkreset.sandbox.policy import ZendeskPolicy, ZoomPolicy, zendesk_objections, zoom_objection

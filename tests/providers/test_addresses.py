@@ -10,7 +10,7 @@ from bulkreset.errors import ProviderUnavailable
 from bulkreset.model import Outcome
 from bulkreset.providers.base import Answer
 from bulkreset.providers.reads import WrongAddress
-from bulkreset.providers.zendesk import Zendesk
+from bulkreset.providers.zendesk.account import Zendesk
 from bulkreset.secret import Secret
 
 PAGE = b"<!DOCTYPE html><html><body>Sign in to GuestWifi</body></html>"

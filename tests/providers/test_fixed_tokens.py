@@ -3,11 +3,11 @@
 import pytest
 from test_logins_of_all import write
 
-from bulkreset.config import SecretSource
 from bulkreset.errors import ConfigError, ProviderRefused
 from bulkreset.providers.credentials import Credential
-from bulkreset.providers.zendesk_auth import FixedToken
+from bulkreset.providers.zendesk.auth import FixedToken
 from bulkreset.secret import Secret
+from bulkreset.settings import SecretSource
 
 
 @pytest.fixture

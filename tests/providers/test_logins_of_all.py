@@ -6,15 +6,15 @@ import os
 
 import pytest
 
-from bulkreset.config import SecretSource
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.base import Answer
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.no_answer import Unreachable
 from bulkreset.providers.tokens import TokenAuth
-from bulkreset.providers.zendesk_auth import ZendeskGrant
-from bulkreset.providers.zoom_auth import ZoomGrant
+from bulkreset.providers.zendesk.auth import ZendeskGrant
+from bulkreset.providers.zoom.auth import ZoomGrant
 from bulkreset.secret import Secret
+from bulkreset.settings import SecretSource
 
 LIFE = {"zoom": 3600, "zendesk": 1800}
 

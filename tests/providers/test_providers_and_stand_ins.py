@@ -8,8 +8,8 @@ import pytest
 from bulkreset.errors import ProviderUnavailable
 from bulkreset.model import Outcome
 from bulkreset.providers.base import Login, Role, Status
-from bulkreset.providers.zendesk import Zendesk
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zendesk.account import Zendesk
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.sandbox import Clock, Sandbox
 from bulkreset.secret import Secret
 

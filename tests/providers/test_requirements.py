@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkreset.passwords.generator import generate
 from bulkreset.passwords.policy import LONGEST, SHORTEST, STRONGEST
-from bulkreset.providers.requirements import policy_from
+from bulkreset.providers.zendesk.password_requirements import policy_from
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bulkreset.model import Outcome
 from bulkreset.providers.answers import WEB_PAGE
 from bulkreset.providers.base import Answer
-from bulkreset.providers.zendesk import Zendesk
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zendesk.account import Zendesk
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.secret import MASK, Secret
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

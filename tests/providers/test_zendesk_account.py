@@ -11,7 +11,7 @@ from bulkreset.limits.rates import MINUTE, Rate
 from bulkreset.model import Action, Outcome
 from bulkreset.providers.base import Answer, DirectoryUser, Remark, Role, Status
 from bulkreset.providers.reads import WrongAddress
-from bulkreset.providers.zendesk import Zendesk
+from bulkreset.providers.zendesk.account import Zendesk
 from bulkreset.secret import Secret
 
 TOKEN = "api-token-value"

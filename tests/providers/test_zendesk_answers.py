@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkreset.model import Outcome, Verdict
 from bulkreset.providers.base import Answer
-from bulkreset.providers.zendesk import Zendesk
+from bulkreset.providers.zendesk.account import Zendesk
 from bulkreset.secret import MASK, Secret
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.base import DirectoryUser, Role, Status
-from bulkreset.providers.zendesk import Zendesk
+from bulkreset.providers.zendesk.account import Zendesk
 from bulkreset.secret import Secret
 
 

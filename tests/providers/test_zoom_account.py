@@ -15,7 +15,7 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action
 from bulkreset.passwords.policy import STRONGEST
 from bulkreset.providers.base import Answer, DirectoryUser, Role, Status
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.secret import Secret
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkreset.model import Outcome, Verdict
 from bulkreset.providers.base import Answer
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.secret import MASK, Secret
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

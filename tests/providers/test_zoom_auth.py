@@ -12,7 +12,7 @@ from bulkreset.providers.base import Answer
 from bulkreset.providers.credentials import Credential
 from bulkreset.providers.no_answer import Unclear, Unreachable
 from bulkreset.providers.tokens import TokenAuth
-from bulkreset.providers.zoom_auth import ZoomGrant
+from bulkreset.providers.zoom.auth import ZoomGrant
 from bulkreset.secret import Secret
 
 SECRET = "client-secret-value"

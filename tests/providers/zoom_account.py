@@ -1,6 +1,6 @@
 """A Zoom account at a test's own server."""
 
-from bulkreset.providers.zoom import Zoom
+from bulkreset.providers.zoom.account import Zoom
 from bulkreset.secret import Secret
 
 

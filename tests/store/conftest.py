@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from plain_sealer import PlainSealer
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.options import Options
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store import batches, claims
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.engine import open_store

@@ -7,8 +7,8 @@ import sys
 import pytest
 from sqlalchemy import text
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.errors import DatabaseReplaced, RunnerActive, StoreError
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store.engine import open_store
 from bulkreset.store.filelock import file_lock, is_locked
 from bulkreset.store.migrate import upgrade

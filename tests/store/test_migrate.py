@@ -11,8 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.errors import ConfigError, SchemaBehind, StoreError
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store.engine import engine_of, open_store, runner_lock
 from bulkreset.store.filelock import file_lock
 from bulkreset.store.migrate import differences, scripts, upgrade

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkreset.config import DatabaseSettings, SecretSource
 from bulkreset.errors import ConfigError
+from bulkreset.settings import DatabaseSettings, SecretSource
 from bulkreset.store.place import place_of
 from bulkreset.store.postgres_tls import tls_of
 

@@ -21,8 +21,8 @@ from postgres_rounds import a_round, claim_from, place_order
 from sqlalchemy import text
 
 from benchmarks.cluster import Cluster, execute
-from bulkreset.config import DatabaseSettings, SecretSource
 from bulkreset.errors import ConfigError, SchemaBehind, StoreError
+from bulkreset.settings import DatabaseSettings, SecretSource
 from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade
 from bulkreset.store.place import place_of

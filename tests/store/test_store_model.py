@@ -44,9 +44,9 @@ from store_model import (
     Task,
 )
 
-from bulkreset.config import DatabaseSettings
 from bulkreset.limits.rates import SECOND
 from bulkreset.model import Outcome
+from bulkreset.settings import DatabaseSettings
 from bulkreset.store import audit
 from bulkreset.store.engine import open_store
 from bulkreset.store.migrate import upgrade

@@ -7,7 +7,7 @@ and /ticketing/account-configuration/sessions.
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -32,16 +32,16 @@ from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport, WriteTransport
 from bulkreset.providers.no_answer import Unclear, Unreachable
 from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
-from bulkreset.providers.requirements import policy_from
 from bulkreset.providers.tokens import TokenAuth, scopes_in
-from bulkreset.providers.zendesk_answers import SETTING_ADVICE, read_answer, rule, rule_revocation
-from bulkreset.providers.zendesk_auth import FixedToken, ZendeskGrant
-from bulkreset.providers.zendesk_users import NEEDS, ZendeskUsers, ref_fault
+from bulkreset.providers.zendesk.auth import FixedToken, ZendeskGrant
+from bulkreset.providers.zendesk.directory import NEEDS, ZendeskUsers
+from bulkreset.providers.zendesk.password_requirements import policy_from
+from bulkreset.providers.zendesk.references import invalid_ref
+from bulkreset.providers.zendesk.responses import SETTING_ADVICE, read_answer, rule, rule_revocation
+from bulkreset.providers.zendesk.settings import LABELS
 from bulkreset.secret import Secret
 
 _SHORT: Final = timedelta(days=1)  # a token that ends sooner than this is worth a word
-
-LABELS: Final[Mapping[Action, str]] = dict.fromkeys(Action, "default")  # one pot for every call
 
 
 class Zendesk:
@@ -115,7 +115,7 @@ class Zendesk:
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zendesk user id, or None."""
-        return ref_fault(user_ref)
+        return invalid_ref(user_ref)
 
     def set_password(self, user_ref: str, password: Secret) -> Call:
         """Build the call that sets this user's password."""

@@ -1,4 +1,4 @@
-"""Addresses of providers: what may be written into the configuration, and what it is refused for."""
+"""Web addresses: what may be written into the configuration, and what it is refused for."""
 
 import ipaddress
 import re
@@ -52,37 +52,3 @@ def _called(character: str) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-
-
-def _zendesk_address(url: str) -> str:
-    """Refuse what other clients want in an address: the API's path, or a page of the account."""
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    home = f"{parts.scheme}://{parts.netloc}"
-    if re.search(r"/api(/|$)", path):
-        before = path[: path.index("/api")]
-        raise ValueError(f'is the account\'s own address, to which /api/v2 is added: write "{home}{before}"')
-    if path and (parts.hostname or "").endswith(".zendesk.com"):
-        raise ValueError(f'is the account\'s own address, without a path: write "{home}"')
-    return url
-
-
-def _subdomain(name: str) -> str:
-    """Take the first part of example.zendesk.com, and nothing else."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        return name
-    first = re.match(r"(?:https?://)?([a-z0-9][a-z0-9-]*)\.zendesk\.com\b", name.strip().lower())
-    if first:
-        raise ValueError(f'is the first part only of the address: write "{first[1]}"')
-    raise ValueError('is the first part of https://example.zendesk.com: write "example", or use api_url')
-
-
-def _token_email(email: str) -> str:
-    if email.strip().lower().endswith("/token"):
-        raise ValueError(f'is the address alone: write "{email.strip()[:-6]}", /token is added')
-    return email
-
-
-ZendeskAddress = Annotated[WebAddress, AfterValidator(_zendesk_address)]
-Subdomain = Annotated[str, AfterValidator(_subdomain)]
-TokenEmail = Annotated[str, AfterValidator(_token_email)]

@@ -14,31 +14,15 @@ from yarl import URL
 
 from bulkreset.errors import ProviderRefused, ProviderUnavailable
 from bulkreset.providers.answers import moment, read_json, rows, table, text, whole
-from bulkreset.providers.base import EXPORT_AS_TEXT, DirectoryUser, Pace, Role, Status
+from bulkreset.providers.base import DirectoryUser, Pace, Role, Status
 from bulkreset.providers.reads import Paging, Reader, WrongAddress
+from bulkreset.providers.zendesk.references import is_user_id
 
 PAGE_SIZE: Final = 100
 NEEDS: Final = "an OAuth token needs the scopes `read write`: `write` alone reads nothing"
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-# Rounded, padded, grouped, or marked as text by a spreadsheet.
-_BENT = re.compile(r"['\u2019]?[+-]?[0-9][0-9.,'\u2019_\s]*(?:[eE][+-]?[0-9]+)?")
 _LINK = re.compile(r"[\x21-\x7e]+")
 _ROLES: Final[Mapping[str | None, Role]] = {"admin": Role.ADMIN, "agent": Role.AGENT, "end-user": Role.MEMBER}
-
-
-def is_user_id(ref: str) -> bool:
-    """Tell whether this can be the id of a user: a positive number of at most 19 digits."""
-    return _NUMBER.fullmatch(ref) is not None
-
-
-def ref_fault(ref: str) -> str | None:
-    """Return why this cannot be the id of a Zendesk user, or None. Pure."""
-    if is_user_id(ref):
-        return None
-    if _BENT.fullmatch(ref):
-        return f"a Zendesk user is named by a numeric id, which a spreadsheet has changed here; {EXPORT_AS_TEXT}"
-    return "a Zendesk user is named by a numeric id"
 
 
 @dataclass(frozen=True, slots=True)

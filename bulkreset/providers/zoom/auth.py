@@ -2,7 +2,8 @@
 
 A token lives an hour and there is no refresh token (developers.zoom.us/docs/rooms/s2s-oauth). Several tokens may
 live at once (Zoom's changelog, "Multiple access token support available for server-to-server apps"); where one
-ends another all the same, as older reports have it, the 401 costs one more login.
+ends another all the same, as older reports have it, the 401 costs one more login. Zoom's own SDK renews a token a
+minute before its end (zoom/rivet-javascript, EXPIRATION_DELTA), as `tokens` does.
 """
 
 from base64 import b64encode

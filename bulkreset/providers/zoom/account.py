@@ -23,9 +23,11 @@ from bulkreset.providers.credentials import Credential
 from bulkreset.providers.http import ReadTransport
 from bulkreset.providers.reads import Clock, Reader, Sleep, WrongAddress
 from bulkreset.providers.tokens import TokenAuth
-from bulkreset.providers.zoom_answers import read_answer, rule, rule_call
-from bulkreset.providers.zoom_auth import ZoomGrant
-from bulkreset.providers.zoom_users import ZoomUsers, ref_fault
+from bulkreset.providers.zoom.auth import ZoomGrant
+from bulkreset.providers.zoom.directory import ZoomUsers
+from bulkreset.providers.zoom.references import invalid_ref
+from bulkreset.providers.zoom.responses import read_answer, rule, rule_call
+from bulkreset.providers.zoom.settings import LABELS
 from bulkreset.secret import Secret
 
 MAX_LENGTH: Final = 31  # "Should be less than 32 characters"
@@ -34,8 +36,6 @@ BASIC_LENGTH: Final = 8  # the basic requirement, which cannot be turned off (Zo
 RESET_SCOPES: Final = ("user:write:admin", "user:update:password:admin")  # classic, granular; one is enough
 REVOKE_SCOPES: Final = ("user:write:admin", "user:delete:token:admin")
 POLICY_SCOPES: Final = ("account:read:admin", "account:read:settings:admin")
-
-LABELS: Final[Mapping[Action, str]] = {Action.SET_PASSWORD: "medium", Action.REVOKE_SESSIONS: "light"}
 
 
 class Zoom:
@@ -94,7 +94,7 @@ class Zoom:
 
     def check_ref(self, user_ref: str) -> str | None:
         """Return why this cannot be a Zoom user id or e-mail address, or None."""
-        return ref_fault(user_ref)
+        return invalid_ref(user_ref)
 
     def set_password(self, user_ref: str, password: Secret) -> Call:
         """Build the call that sets this user's password; Zoom mails the user about it.

@@ -1,8 +1,9 @@
 """Zendesk's credentials: an OAuth client that logs in by itself, a fixed OAuth token, or an admin's API token.
 
-The client-credentials grant is for programs that nobody attends; its tokens have no refresh token
-(developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens). API tokens end: none can be made since
-2026-10-27, all stop on 2027-04-30 (developer.zendesk.com/documentation/api-basics/authentication/oauth-migration).
+The client-credentials grant is for programs that nobody attends; its tokens have no refresh token, and none lives
+longer than two days (developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens). API tokens end: none
+can be made since 2026-10-27, all stop on 2027-04-30
+(developer.zendesk.com/documentation/api-basics/authentication/oauth-migration).
 """
 
 from base64 import b64encode
