@@ -17,7 +17,8 @@ from bulkreset.intake.filters import Filters
 from bulkreset.intake.listing import Progress, Sleep, list_account
 from bulkreset.intake.order import Accept, Ordered, Users, chunks, place
 from bulkreset.intake.plan import Plan
-from bulkreset.intake.roster import CHUNK, Roster, disk_errors
+from bulkreset.intake.roster import CHUNK, Roster
+from bulkreset.intake.staging import CLOSE_OUT
 from bulkreset.intake.terms import Order
 from bulkreset.intake.users_file import UserLine
 from bulkreset.limits.quota import Spacing
@@ -209,8 +210,7 @@ def _line(person: Person) -> UserLine:
 
 
 def _prepare(roster: Roster) -> None:
-    with disk_errors():
-        roster.db.executescript(_TABLES)
+    roster.staging.make(CLOSE_OUT)
 
 
 def _hold(roster: Roster, page: Sequence[Member]) -> None:
@@ -229,28 +229,25 @@ def _hold(roster: Roster, page: Sequence[Member]) -> None:
         )
         for member in page
     )
-    with disk_errors():  # two damaged references may read the same; `status` names each of them
-        roster.db.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    # two damaged references may read the same; `status` names each of them
+    roster.staging.run_many("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _done(roster: Roster, refs: Sequence[str]) -> None:
-    with disk_errors():
-        roster.db.executemany("INSERT OR IGNORE INTO done VALUES (?)", ((ref,) for ref in refs))
+    roster.staging.run_many("INSERT OR IGNORE INTO done VALUES (?)", ((ref,) for ref in refs))
 
 
 def _compare(roster: Roster, *, whole: bool) -> None:
-    with disk_errors():
-        roster.db.execute(_VANISHED, {"part": Part.VANISHED, "whole": whole, "never": Outcome.USER_NOT_FOUND})
-        unset = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
-        roster.db.execute(_MAYBE_CHANGED, {"part": Part.MAYBE_CHANGED})
-        roster.db.execute(_OPEN, {"part": Part.OPEN, **{str(state): state for state in unset}})
+    roster.staging.run(_VANISHED, {"part": Part.VANISHED, "whole": whole, "never": Outcome.USER_NOT_FOUND})
+    unset = (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED)
+    roster.staging.run(_MAYBE_CHANGED, {"part": Part.MAYBE_CHANGED})
+    roster.staging.run(_OPEN, {"part": Part.OPEN, **{str(state): state for state in unset}})
 
 
 def _add_new(roster: Roster) -> int:
     """Make a roster of everybody who is meant and not held; return how many they are."""
     roster.add_listed()
-    with disk_errors():
-        roster.db.execute(_DROP_HELD)
+    roster.staging.run(_DROP_HELD)
     return roster.lines()
 
 
@@ -258,38 +255,23 @@ def _find_new(roster: Roster, batch: Batch) -> None:
     """Find who is new; who was excluded by name is not on the roster either, so that some are not surely so."""
     parts = {"created": Part.CREATED, "left_out": Part.LEFT_OUT}
     since = {"surely": not batch.excluded, "frozen_at": batch.created_at.timestamp()}
-    with disk_errors():
-        roster.db.execute(_NEW, {**parts, **since})
+    roster.staging.run(_NEW, {**parts, **since})
 
 
 def _parts(roster: Roster) -> dict[Part, Found]:
-    with disk_errors():
-        counts = dict(roster.db.execute("SELECT part, count(*) FROM difference GROUP BY part"))
+    counts = dict(roster.staging.rows("SELECT part, count(*) FROM difference GROUP BY part"))
     return {part: Found(counts.get(part, 0), tuple(next(_people(roster, part, SAMPLE), ()))) for part in Part}
 
 
 def _people(roster: Roster, part: Part, size: int = CHUNK) -> Iterator[list[Person]]:
     last = ""
     while True:
-        with disk_errors():
-            rows = roster.db.execute(_PEOPLE, (part, last, size)).fetchall()
+        rows = roster.staging.rows(_PEOPLE, (part, last, size))
         if not rows:
             return
         yield [Person(*row) for row in rows]
         last = rows[-1][0]
 
-
-_TABLES: Final = """
-    CREATE TABLE held (
-        user_ref TEXT PRIMARY KEY, name TEXT, display TEXT, state TEXT, outcome TEXT, called INTEGER, left_to TEXT,
-        maybe_changed INTEGER, by_surprise INTEGER
-    ) WITHOUT ROWID;
-    CREATE TABLE done (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE INDEX account_user_by_email ON account_user (email);
-    CREATE TABLE difference (
-        part TEXT, user_ref TEXT, display TEXT, detail TEXT, PRIMARY KEY (part, user_ref)
-    ) WITHOUT ROWID;
-"""
 
 # Somebody in a users file whom the provider never knew has not vanished.
 _VANISHED: Final = """

@@ -11,7 +11,7 @@ from bulkreset.intake.beside import beside
 from bulkreset.intake.concerns import Concern, Doubt
 from bulkreset.intake.plan import Plan
 from bulkreset.intake.protection import Protected
-from bulkreset.intake.roster import Roster, disk_errors
+from bulkreset.intake.roster import Roster
 from bulkreset.intake.users_file import UserLine
 from bulkreset.store import members
 from bulkreset.store.engine import LONG, Store
@@ -55,8 +55,7 @@ def nobodies(roster: Roster, first: Iterable[UserLine], protected: Protected | N
     """Check each list of exceptions against the account's listing and the users file; () where there is none."""
     if not roster.listed:
         return ()
-    with disk_errors():
-        excluded = [tuple(filter(None, row)) for row in roster.db.execute("SELECT email, user_id FROM excluded")]
+    excluded = [tuple(filter(None, row)) for row in roster.staging.rows("SELECT email, user_id FROM excluded")]
     people = {
         "--exclude": excluded,
         PROTECTED: [] if protected is None else [(name,) for name in sorted(protected.names)],
@@ -80,10 +79,9 @@ def strangers(roster: Roster) -> Strangers:
     """Count the users on a frozen roster whom the account does not list."""
     if not roster.listed:
         return Strangers()
-    with disk_errors():
-        count = roster.count(f"SELECT count(*) {_STRANGERS}")
-        rows = roster.db.execute(f"SELECT display {_STRANGERS} LIMIT {SHOWN}")
-        return Strangers(count, tuple(name for (name,) in rows))
+    count = roster.staging.count(f"SELECT count(*) {_STRANGERS}")
+    rows = roster.staging.rows(f"SELECT display {_STRANGERS} LIMIT {SHOWN}")
+    return Strangers(count, tuple(name for (name,) in rows))
 
 
 def doubt_strangers(found: Strangers, total: int, account: str) -> Doubt | None:
@@ -139,10 +137,9 @@ def _known(roster: Roster, asked: set[str]) -> set[str]:
         if name and (wide := folded(name)) in asked:
             known.add(wide)
 
-    with disk_errors():
-        roster.db.create_function("look", 1, look)
-        for table in ("account_user", "line"):
-            roster.db.execute(f"SELECT count(look(user_id)), count(look(email)) FROM {table}").fetchone()  # noqa: S608
+    roster.staging.function("look", look, pure=False)
+    for table in ("account_user", "line"):
+        roster.staging.rows(f"SELECT count(look(user_id)), count(look(email)) FROM {table}")  # noqa: S608
     return known
 
 

@@ -32,9 +32,10 @@ from bulkreset.intake.users_file import UserLine, user_line
 from bulkreset.logs import logger
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.providers.http import ReadTransport
+from bulkreset.store.column_types import time_of
 from bulkreset.store.engine import Store
 from bulkreset.store.rows import as_written
-from bulkreset.store.tables import batch_request, batch_request_user, time_of
+from bulkreset.store.tables import batch_request, batch_request_user
 
 _PAGE: Final = 5_000
 _AGAIN_AFTER_S: Final = 60.0

@@ -10,7 +10,8 @@ from typing import Final
 from bulkreset.address import canonical
 from bulkreset.errors import InputError
 from bulkreset.intake.protection import Protected
-from bulkreset.intake.roster import CHUNK, Roster, disk_errors
+from bulkreset.intake.roster import CHUNK, Roster
+from bulkreset.intake.staging import PLAN
 from bulkreset.intake.users_file import UserLine
 from bulkreset.model import Skip
 from bulkreset.providers.base import Role, Status
@@ -29,9 +30,8 @@ class Plan:
     def __init__(self, roster: Roster) -> None:
         assert roster.sha256, "a plan is made for a frozen roster"
         self._roster = roster
-        self._db = roster.db
-        with disk_errors():
-            self._db.executescript(_TABLES)
+        self._staging = roster.staging
+        self._staging.make(PLAN)
 
     def skip_protected(self, protected: Protected) -> None:
         """Skip whoever is protected by any name that the users file or the listing knows them by.
@@ -46,46 +46,39 @@ class Plan:
 
     def skip_covered(self, people: Protected, why: Skip, message: str) -> None:
         """Skip whoever is one of these people by any name that the users file or the listing knows them by."""
-        with disk_errors():
-            self._covering(people)
-            self._db.execute(_COVERED)
+        self._covering(people)
+        self._staging.run(_COVERED)
         self.skip_noted(why, message)
 
     def note(self, names: Iterable[str | None]) -> None:
         """Note ids and addresses, for `skip_noted`."""
-        with disk_errors():
-            self._db.executemany("INSERT OR IGNORE INTO named VALUES (?)", _both(names))
+        self._staging.run_many("INSERT OR IGNORE INTO named VALUES (?)", _both(names))
 
     def skip_noted(self, why: Skip, message: str) -> None:
         """Skip whoever is known by a noted name; nothing is noted after it."""
-        with disk_errors():
-            self._spread_names()
-            self._db.execute(_SKIP_NAMED, (why, message))
-            self._db.execute("DELETE FROM named")
+        self._spread_names()
+        self._staging.run(_SKIP_NAMED, (why, message))
+        self._staging.run("DELETE FROM named")
 
     def match_noted(self) -> int:
         """Match the noted names with whom is to be called; return how many had not been matched before."""
-        with disk_errors():
-            self._spread_names()
-            found = self._db.execute(_MATCH_NAMED).rowcount
-            self._db.execute("DELETE FROM named")
+        self._spread_names()
+        found = self._staging.run(_MATCH_NAMED)
+        self._staging.run("DELETE FROM named")
         return found
 
     def matched(self) -> int:
         """Count who was matched and is to be called."""
-        with disk_errors():
-            return self._roster.count("SELECT count(*) FROM matched")
+        return self._staging.count("SELECT count(*) FROM matched")
 
     def skip_refs(self, refs: Iterable[tuple[str, Skip, str]]) -> None:
         """Skip people by the very references that the roster has, each for a reason of their own."""
-        with disk_errors():
-            self._db.executemany("INSERT OR IGNORE INTO mark VALUES (?, ?, ?)", refs)
+        self._staging.run_many("INSERT OR IGNORE INTO mark VALUES (?, ?, ?)", refs)
 
     def is_listed(self, people: Protected) -> bool:
         """Tell whether the listing has any of these people."""
-        with disk_errors():
-            self._covering(people)
-            return bool(self._roster.count(_LISTED))
+        self._covering(people)
+        return bool(self._staging.count(_LISTED))
 
     def skip_role(self, role: Role | None, why: Skip, message: str) -> None:
         """Skip whom the listing shows in this role, or in none that is known."""
@@ -93,13 +86,11 @@ class Plan:
 
     def skip_not_listed(self, message: str) -> None:
         """Skip who is called by an id or address that the listing does not have."""
-        with disk_errors():
-            self._db.execute(_SKIP_NOT_LISTED, (Skip.NOT_LISTED, message))
+        self._staging.run(_SKIP_NOT_LISTED, (Skip.NOT_LISTED, message))
 
     def skip_unreadable(self, message: str) -> None:
         """Skip whose names in the listing hold what nobody could see, or are none that can be called."""
-        with disk_errors():
-            self._db.execute(_SKIP_UNREADABLE, (Skip.UNREADABLE, message))
+        self._staging.run(_SKIP_UNREADABLE, (Skip.UNREADABLE, message))
 
     def skip_status(self, status: Status, why: Skip, message: str) -> None:
         """Skip whom the listing shows in this status."""
@@ -112,17 +103,15 @@ class Plan:
     def put_first(self, lines: Iterable[UserLine]) -> int:
         """Put these people before all others; return how many of them are on the roster."""
         self.note(name for line in lines for name in (line.email, line.user_id))
-        with disk_errors():
-            self._spread_names()
-            found = self._db.execute(_PUT_FIRST, (FIRST, FIRST)).rowcount
-            self._db.execute("DELETE FROM named")
+        self._spread_names()
+        found = self._staging.run(_PUT_FIRST, (FIRST, FIRST))
+        self._staging.run("DELETE FROM named")
         return found
 
     def by_priority(self) -> None:
         """Put people ahead by the highest priority that a line of theirs gives them; before `put_first`."""
-        with disk_errors():
-            if self._roster.count("SELECT EXISTS (SELECT 1 FROM line WHERE priority)"):
-                self._db.execute(_BY_PRIORITY)
+        if self._staging.count("SELECT EXISTS (SELECT 1 FROM line WHERE priority)"):
+            self._staging.run(_BY_PRIORITY)
 
     def choose_canaries(self, most: int) -> None:
         """Choose who is called before the rest: those to do first, then a cross-section of all who are called.
@@ -135,9 +124,8 @@ class Plan:
             def spread(user_ref: str) -> bytes:
                 return hashlib.sha256(f"{seed}\n{user_ref}".encode()).digest()
 
-            with disk_errors():
-                self._db.create_function("spread", 1, spread, deterministic=True)
-                self._db.execute(_CHOOSE_CANARIES, (FIRST, most))
+            self._staging.function("spread", spread)
+            self._staging.run(_CHOOSE_CANARIES, (FIRST, most))
 
     @property
     def has_listing(self) -> bool:
@@ -147,18 +135,15 @@ class Plan:
     @property
     def special(self) -> bool:
         """Whether anybody is skipped, ahead or a canary: else the roster's own rows say it all."""
-        with disk_errors():
-            return bool(self._roster.count(_SPECIAL))
+        return bool(self._staging.count(_SPECIAL))
 
     def sends(self) -> int:
         """Count the people whose password will be set."""
-        with disk_errors():
-            return self._roster.count("SELECT count(*) FROM to_call")
+        return self._staging.count("SELECT count(*) FROM to_call")
 
     def skipped(self) -> dict[str, int]:
         """Count the people who are skipped, by reason."""
-        with disk_errors():
-            return dict(self._db.execute("SELECT skipped, count(*) FROM mark GROUP BY 1 ORDER BY 1"))
+        return dict(self._staging.rows("SELECT skipped, count(*) FROM mark GROUP BY 1 ORDER BY 1"))
 
     def sends_sha256(self) -> str:
         """Return the hash over the references that will be called, made as the roster's own."""
@@ -173,8 +158,8 @@ class Plan:
         """Yield the references that will be called, in chunks, by `user_ref` in byte order."""
         last = 0
         while True:
-            with disk_errors():  # not one cursor: what is skipped meanwhile must not disturb the reading
-                rows = self._db.execute(_TO_CALL_AFTER, (last, CHUNK)).fetchall()
+            # not one cursor: what is skipped meanwhile must not disturb the reading
+            rows = self._staging.rows(_TO_CALL_AFTER, (last, CHUNK))
             if not rows:
                 return
             yield [user_ref for _, user_ref in rows]
@@ -185,29 +170,26 @@ class Plan:
         if not self.special:
             yield from self._roster.rows()
             return
-        with disk_errors():
-            found = self._db.execute(_ROWS)
-            while chunk := found.fetchmany(CHUNK):
-                yield [
-                    PlannedEntry(
-                        user_ref,
-                        display,
-                        bool(resolved),
-                        user_id,
-                        Skip(skipped) if skipped else None,
-                        message,
-                        ahead,
-                        wave,
-                    )
-                    for user_ref, display, resolved, user_id, skipped, message, ahead, wave in chunk
-                ]
+        for chunk in self._staging.chunks(_ROWS, CHUNK):
+            yield [
+                PlannedEntry(
+                    user_ref,
+                    display,
+                    bool(resolved),
+                    user_id,
+                    Skip(skipped) if skipped else None,
+                    message,
+                    ahead,
+                    wave,
+                )
+                for user_ref, display, resolved, user_id, skipped, message, ahead, wave in chunk
+            ]
 
     def _refuse_undecided(self, protected: Protected) -> None:
         """Refuse where a protected person may be among those to call, one being named by id, one by address."""
         addresses = sum("@" in name for name in protected.names)
         ids = len(protected.names) - addresses
-        with disk_errors():
-            by_id, by_address = self._db.execute(_NAMED_BY).fetchone()
+        [(by_id, by_address)] = self._staging.rows(_NAMED_BY)
         for people, kind, known, other in (
             (by_id, "user_id", ids, addresses),
             (by_address, "email", addresses, ids),
@@ -220,16 +202,15 @@ class Plan:
                 )
 
     def _covering(self, people: Protected) -> None:
-        self._db.create_function("covers", 1, people.covers, deterministic=True)
+        self._staging.function("covers", people.covers)
 
     def _skip_listed(self, condition: str, value: object, why: Skip, message: str) -> None:
-        with disk_errors():
-            self._db.execute(_SKIP_LISTED.format(condition), (why, message, value))
+        self._staging.run(_SKIP_LISTED.format(condition), (why, message, value))
 
     def _spread_names(self) -> None:
         """Add to what is noted all other names that the same people are known by."""
         for statement in _KNOWN_ALSO_BY:
-            self._db.execute(statement)
+            self._staging.run(statement)
 
 
 def _both(names: Iterable[str | None]) -> Iterator[tuple[str]]:
@@ -240,19 +221,6 @@ def _both(names: Iterable[str | None]) -> Iterator[tuple[str]]:
             if "@" in name:
                 yield (canonical(name),)
 
-
-_TABLES: Final = """
-    CREATE INDEX person_by_ref ON person (user_ref);
-    CREATE INDEX person_by_name ON person (name);
-    CREATE TABLE mark (user_ref TEXT PRIMARY KEY, skipped TEXT, message TEXT) WITHOUT ROWID;
-    CREATE TABLE turn (user_ref TEXT PRIMARY KEY, ahead INTEGER) WITHOUT ROWID;
-    CREATE TABLE canary (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE matched (user_ref TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE named (name TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE VIEW to_call AS
-        SELECT rowid AS place, user_ref FROM person
-        WHERE resolved AND NOT EXISTS (SELECT 1 FROM mark WHERE mark.user_ref = person.user_ref);
-"""
 
 _COVERED: Final = """
     INSERT OR IGNORE INTO named

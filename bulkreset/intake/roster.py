@@ -1,19 +1,17 @@
 """The roster: everybody named, each person once, without the excluded, in the one order that its hash proves.
 
-It is put together in a private database on disk, which the system deletes: a million users never stand in
-memory, and no file with their addresses is left behind.
+It is put together in a private database on disk, `staging`.
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import starmap
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from bulkreset.address import canonical, folded
-from bulkreset.errors import InputError, StoreError
+from bulkreset.errors import InputError
+from bulkreset.intake.staging import Staging
 from bulkreset.intake.users_file import UserLine
 from bulkreset.providers.base import DirectoryUser
 from bulkreset.store.rosters import RosterEntry
@@ -53,23 +51,18 @@ class Roster:
         self.excluded = 0
         self.duplicates = 0
         self.sha256 = ""
-        # "" is a temporary file that SQLite unlinks as soon as it is open.
-        self.db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        with disk_errors():
-            self.db.executescript(_TABLES)
+        self.staging = Staging()
 
     def add(self, lines: Iterable[UserLine]) -> None:
         """Take up users."""
-        with disk_errors():
-            self.db.executemany("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?)", map(_keyed, lines))
+        self.staging.run_many("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?)", map(_keyed, lines))
 
     def exclude(self, lines: Iterable[UserLine]) -> None:
         """Take up people who must not be reset; a line with both names excludes whoever has either."""
-        with disk_errors():
-            self.db.executemany(
-                "INSERT INTO excluded VALUES (?, ?)",
-                ((None if email is None else folded(email), user_id) for _, email, user_id, _ in lines),
-            )
+        self.staging.run_many(
+            "INSERT INTO excluded VALUES (?, ?)",
+            ((None if email is None else folded(email), user_id) for _, email, user_id, _ in lines),
+        )
 
     def take_listing(self, users: Iterable[tuple[DirectoryUser, bool, bool]]) -> int:
         """Take up users as the provider lists them, before `freeze`; return how many there are by now.
@@ -77,31 +70,26 @@ class Roster:
         With each comes whether an order for all users means them, and whether only for want of knowledge. Who
         comes twice is there once; of two addresses of one id both are known, and the id may count twice.
         """
-        with disk_errors():
-            self._listings += self.db.executemany(_TAKE_LISTED, starmap(_listed, users)).rowcount
+        self._listings += self.staging.run_many(_TAKE_LISTED, starmap(_listed, users))
         return self._listings
 
     def note_unreadable(self, user_ids: Iterable[str]) -> None:
         """Note listed users whose names cannot be trusted; `user_ids` are as they were taken up."""
-        with disk_errors():
-            self.db.executemany("INSERT OR IGNORE INTO unreadable VALUES (?)", ((each,) for each in user_ids))
+        self.staging.run_many("INSERT OR IGNORE INTO unreadable VALUES (?)", ((each,) for each in user_ids))
 
     def end_listing(self) -> Counted:
         """Trust in the listing, which has come to its end; count its users, each id once, and who is meant."""
         self.listed = True
-        with disk_errors():
-            users, meant, undecided = self.db.execute(_COUNT_LISTED).fetchone()
+        [(users, meant, undecided)] = self.staging.rows(_COUNT_LISTED)
         return Counted(users, meant or 0, undecided or 0)
 
     def add_listed(self) -> None:
         """Make everybody who was listed and is meant a user of this roster."""
-        with disk_errors():
-            self.db.execute(_ADD_LISTED)
+        self.staging.run(_ADD_LISTED)
 
     def lines(self) -> int:
         """Count the lines that were added."""
-        with disk_errors():
-            return self.count("SELECT count(*) FROM line")
+        return self.staging.count("SELECT count(*) FROM line")
 
     def freeze(self, *, ids_required: bool) -> None:
         """Merge, exclude, sort and hash; call it once, and nothing but `rows` after it.
@@ -110,25 +98,24 @@ class Roster:
         told whether an excluded person is among the users, one being named by id and the other by address.
         """
         assert not self.sha256, "a roster is frozen once"
-        with disk_errors():
-            lines = self.lines()
-            if not lines:
-                raise InputError(f"{self._name}: names no users")
-            if self.listed:
-                self._tell_apart()
-            self.db.execute(_KNOWN_BY_LINES)
-            if self.listed:
-                self.db.execute(_KNOWN_BY_LISTING if ids_required else _KNOWN_TWICE)
-                self.db.execute(_SPELT_BY_LISTING)
-            self.db.execute(_PEOPLE)
-            if self.listed:
-                self.db.execute(_SHOW_LISTED)
-                self.db.execute(_IDENTIFY_LISTED)
-            people = self.count("SELECT count(*) FROM person")
-            self.excluded = self.db.execute(_EXCLUDE).rowcount
-            self._refuse_undecided(ids_required=ids_required)
-            if not ids_required:
-                self.db.execute("UPDATE person SET resolved = 1 WHERE NOT resolved")
+        lines = self.lines()
+        if not lines:
+            raise InputError(f"{self._name}: names no users")
+        if self.listed:
+            self._tell_apart()
+        self.staging.run(_KNOWN_BY_LINES)
+        if self.listed:
+            self.staging.run(_KNOWN_BY_LISTING if ids_required else _KNOWN_TWICE)
+            self.staging.run(_SPELT_BY_LISTING)
+        self.staging.run(_PEOPLE)
+        if self.listed:
+            self.staging.run(_SHOW_LISTED)
+            self.staging.run(_IDENTIFY_LISTED)
+        people = self.staging.count("SELECT count(*) FROM person")
+        self.excluded = self.staging.run(_EXCLUDE)
+        self._refuse_undecided(ids_required=ids_required)
+        if not ids_required:
+            self.staging.run("UPDATE person SET resolved = 1 WHERE NOT resolved")
         self.duplicates = lines - people
         self.total = people - self.excluded
         if not self.total:
@@ -140,21 +127,17 @@ class Roster:
 
         `sha256` is over every `user_ref` in this order, each with a line feed: `LC_ALL=C sort | sha256sum`.
         """
-        with disk_errors():
-            found = self.db.execute("SELECT user_ref, display, resolved, user_id FROM person ORDER BY rowid")
-            while chunk := found.fetchmany(CHUNK):
-                yield [
-                    RosterEntry(user_ref, display, bool(resolved), user_id)
-                    for user_ref, display, resolved, user_id in chunk
-                ]
-
-    def count(self, question: str) -> int:
-        """Return the one number that a question has for an answer."""
-        return int(self.db.execute(question).fetchone()[0])
+        for chunk in self.staging.chunks(
+            "SELECT user_ref, display, resolved, user_id FROM person ORDER BY rowid", CHUNK
+        ):
+            yield [
+                RosterEntry(user_ref, display, bool(resolved), user_id)
+                for user_ref, display, resolved, user_id in chunk
+            ]
 
     def close(self) -> None:
         """Give the disk space back."""
-        self.db.close()
+        self.staging.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,18 +149,16 @@ class Roster:
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        with disk_errors():
-            found = self.db.execute("SELECT user_ref FROM person ORDER BY rowid")
-            while chunk := found.fetchmany(CHUNK):
-                digest.update("".join(f"{user_ref}\n" for (user_ref,) in chunk).encode("utf-8"))
+        for chunk in self.staging.chunks("SELECT user_ref FROM person ORDER BY rowid", CHUNK):
+            digest.update("".join(f"{user_ref}\n" for (user_ref,) in chunk).encode("utf-8"))
         return digest.hexdigest()
 
     def _tell_apart(self) -> None:
         """Give their ids to lines whose address several listed users have, each in a spelling of their own."""
-        if not self.count("SELECT EXISTS (SELECT 1 FROM shared)"):
+        if not self.staging.count("SELECT EXISTS (SELECT 1 FROM shared)"):
             return
-        self.db.execute(_TELL_APART)
-        if left := self.db.execute(_STILL_SHARED).fetchone():
+        self.staging.run(_TELL_APART)
+        if left := self.staging.first(_STILL_SHARED):
             raise InputError(
                 f"{self._name}: {left[0]!r} is the address of {left[1]} users of the account, who differ only in "
                 "how it is written; name them by user_id"
@@ -185,12 +166,12 @@ class Roster:
 
     def _refuse_undecided(self, *, ids_required: bool) -> None:
         """Refuse where an exclusion may miss its person; the provider's listing, if it was read, has decided."""
-        if not self.listed and (count := self.count("SELECT count(*) FROM undecided_email")):
+        if not self.listed and (count := self.staging.count("SELECT count(*) FROM undecided_email")):
             raise InputError(
                 f"{count} excluded users are named by email only and users of {self._name} by user_id only, so "
                 "they could be missed; give the user_id of the excluded users too"
             )
-        if not ids_required and (count := self.count(_UNDECIDED_IDS)):
+        if not ids_required and (count := self.staging.count(_UNDECIDED_IDS)):
             raise InputError(
                 f"{count} excluded users are named by user_id only and users of {self._name} by email only, so "
                 "they could be missed; give the email of the excluded users too"
@@ -229,49 +210,6 @@ def _forms(email: str, spelling: str) -> tuple[str, str | None, str | None, str 
         None if key == wide else wide,
     )
 
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Tell what the private database says in one line with the remedy."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"the roster's temporary file failed: {error}; make room there, or set TMPDIR to another folder"
-        ) from None
-
-
-# One transaction that never ends: there is nothing to roll back to, and nobody else to see it.
-_TABLES: Final = """
-    PRAGMA journal_mode = OFF;
-    PRAGMA synchronous = OFF;
-    PRAGMA cache_size = -4000;
-    PRAGMA temp_store = FILE;
-    CREATE TABLE line (email TEXT, shown TEXT, user_id TEXT, priority INTEGER, spelling TEXT, wide TEXT);
-    CREATE TABLE excluded (email TEXT, user_id TEXT);
-    CREATE TABLE account_user (
-        user_id TEXT, email TEXT, shown TEXT, role TEXT, status TEXT, bot INTEGER, created REAL, meant INTEGER,
-        undecided INTEGER, spelling TEXT, wide TEXT, PRIMARY KEY (user_id, email)
-    ) WITHOUT ROWID;
-    CREATE TABLE unreadable (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE VIEW listed AS
-        SELECT email, user_id, coalesce(spelling, email) AS spelling, coalesce(wide, email) AS wide
-        FROM account_user WHERE email <> '';
-    CREATE VIEW shared AS
-        SELECT email, count(DISTINCT user_id) AS users FROM listed
-        WHERE email IN (SELECT email FROM listed WHERE spelling <> email)
-        GROUP BY email HAVING count(DISTINCT user_id) > 1 AND count(DISTINCT spelling) > 1;
-    CREATE TABLE known (email TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID;
-    CREATE TABLE spelt (email TEXT PRIMARY KEY, spelling TEXT) WITHOUT ROWID;
-    CREATE TABLE person (user_ref TEXT, name TEXT, display TEXT, resolved INTEGER, user_id TEXT);
-    CREATE VIEW nameless AS
-        SELECT user_id FROM line WHERE user_id NOT IN (SELECT user_id FROM excluded WHERE user_id IS NOT NULL)
-        GROUP BY user_id HAVING max(email) IS NULL;
-    CREATE VIEW undecided_email AS
-        SELECT email FROM excluded WHERE user_id IS NULL AND EXISTS (SELECT 1 FROM nameless)
-        EXCEPT SELECT coalesce(wide, email) FROM line WHERE user_id IS NOT NULL;
-    BEGIN;
-"""
 
 _TAKE_LISTED: Final = "INSERT OR IGNORE INTO account_user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

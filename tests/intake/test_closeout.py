@@ -13,7 +13,7 @@ from bulkreset.intake.users_file import user_line
 from bulkreset.options import Options
 from bulkreset.providers import KINDS
 from bulkreset.providers.base import Role, Status
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 from bulkreset.store.engine import system_clock
 
 ALL = Filters()
@@ -249,7 +249,7 @@ async def test_whoever_was_cancelled_is_still_open(desk):
     desk.account([user("1", "a@x.org"), user("2", "b@x.org")])
     await desk.order(all_users=ALL)
     end(desk, "1")
-    await batches.cancel(desk.store, 1, "bob")
+    await lifecycle.cancel(desk.store, 1, "bob")
     async with closed(desk) as found:
         assert refs(found, Part.OPEN) == ["2"]
         assert found.parts[Part.OPEN].sample[0].detail == "cancelled"
@@ -263,7 +263,7 @@ async def test_whoever_was_left_to_a_batch_that_did_not_do_it_is_still_open(desk
     async with closed(desk, 2) as found:
         assert refs(found, Part.OPEN) == ["1", "2", "3"]
     end(desk, "1", "3")
-    await batches.cancel(desk.store, 1, "bob")
+    await lifecycle.cancel(desk.store, 1, "bob")
     async with closed(desk, 2) as found:
         assert refs(found, Part.OPEN) == ["2"]
         assert found.parts[Part.OPEN].sample[0].detail == "skipped, already open in batch 1"

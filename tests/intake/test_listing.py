@@ -161,8 +161,8 @@ async def test_who_is_listed_with_names_that_cannot_be_shown_is_noted_and_stops_
     with Roster() as roster:
         counted = await list_account(roster, account, no_pace, sleep=nap, monotonic=nap.monotonic)
         assert counted == (9, 9, 0, 0)
-        assert roster.db.execute("SELECT * FROM unreadable").fetchall() == [shown[:1]]
-        kept = roster.db.execute("SELECT user_id, shown FROM account_user WHERE user_id = ?", shown[:1]).fetchall()
+        assert roster.staging.rows("SELECT * FROM unreadable") == [shown[:1]]
+        kept = roster.staging.rows("SELECT user_id, shown FROM account_user WHERE user_id = ?", shown[:1])
         assert kept == [shown]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sqlite3
 import subprocess
 
 import pytest
@@ -307,7 +306,7 @@ def test_an_error_in_the_lines_comes_through():
 def test_a_full_disk_is_told_with_the_remedy():
     """The error names the temporary file, not a table."""
     with Roster() as roster:
-        roster.db.execute("PRAGMA max_page_count = 12")
+        roster.staging.run("PRAGMA max_page_count = 12")
         with pytest.raises(StoreError, match=r"temporary file failed: .*full; make room"):
             roster.add(UserLine(number, f"user{number}@example.com", None) for number in range(10_000))
 
@@ -316,9 +315,9 @@ def test_a_roster_leaves_no_file(tmp_path, monkeypatch):
     """The temporary file has no name while it is used, and is gone after."""
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     with Roster() as roster:
-        roster.db.execute("PRAGMA cache_size = 5")
+        roster.staging.run("PRAGMA cache_size = 5")
         roster.add(UserLine(number, f"user{number}@example.com", None) for number in range(20_000))
         roster.freeze(ids_required=False)
         assert list(tmp_path.iterdir()) == []
-    with pytest.raises(sqlite3.ProgrammingError):
-        roster.db.execute("SELECT 1")
+    with pytest.raises(StoreError):
+        roster.staging.run("SELECT 1")
