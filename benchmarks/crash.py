@@ -18,7 +18,7 @@ _USERS: Final = 3_000
 _RUNS_S: Final = 6.0
 # A full second of the limit, but for what one late call takes out of it.
 _FULL: Final = 0.95
-# A second of slots ahead, the time a call may take, and a margin; see bulkreset/runner/lane.py.
+# A second of slots ahead, the time a call may take, and a margin; see bulkreset/runner/claimer.py.
 _LEASE_S: Final = 1.0 + 30.0 + 10.0
 
 

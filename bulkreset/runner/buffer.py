@@ -12,6 +12,7 @@ class Buffer:
 
     def __init__(self) -> None:
         self.drops = 0  # how often it was emptied by a pause, a halt, a refused login or a stop
+        self.more = False  # whether the last claim was cut short by the buffer, not by slots or tasks
         self.filled = asyncio.Event()  # it holds a claim, or its lane has ended
         self._dropped = asyncio.Event()
         self._waiting: deque[tuple[Claim, float]] = deque()

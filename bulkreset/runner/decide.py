@@ -3,8 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from bulkreset.model import Claim, Decision, Outcome, TaskState, Verdict
-from bulkreset.store.results import UNCLEAR_LIMIT
+from bulkreset.model import UNCLEAR_LIMIT, Claim, Decision, Outcome, TaskState, Verdict
 
 TRIES: Final = 8
 """Failure tries of a task before it fails, some four minutes; what the provider asks to wait for spends none."""

@@ -1,11 +1,12 @@
 """What a run of answers says about an account: pause it, halt it, or halt the batch. Pure state, no I/O."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Final
 
 from bulkreset.model import Outcome, Verdict
+from bulkreset.options import too_many
 
 # Ten failures with no answer between them are an outage, not ten unlucky users.
 _OUTAGE_RUN: Final = 10
@@ -96,12 +97,18 @@ class Watch:
         last = self._ended.setdefault(batch_id, deque(maxlen=_LATELY))
         last.append(failed)
         failures = sum(last)
-        if failures <= halt_at * _LATELY:
+        if not too_many(failures, _LATELY, halt_at):
             return None
         self._ended.pop(batch_id)
         return (
             f"{failures} of the last {len(last)} users failed; --halt-at allows {halt_at * _LATELY:g} in {_LATELY}"
         )
+
+    def reset(self) -> None:
+        """Begin anew, as if there had been no answer yet."""
+        fresh = Watch(self.window)
+        for part in fields(Watch):
+            setattr(self, part.name, getattr(fresh, part.name))
 
     def failed_lately(self, batch_id: int) -> tuple[int, int]:
         """Return how many of a batch's last users failed, and of how many."""

@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bulkreset import __version__
 from bulkreset.config import Settings
-from bulkreset.errors import ConfigError, DatabaseReplaced, StoreError
+from bulkreset.errors import DatabaseReplaced, StoreError
 from bulkreset.logs import logger
-from bulkreset.model import Action, Quota
 from bulkreset.passwords.vault import MasterKey
-from bulkreset.providers import kind_of, open_provider
+from bulkreset.providers import kind_of
 from bulkreset.providers.http import WriteTransport
 from bulkreset.runner.accord import Accord
 from bulkreset.runner.aside import Aside
@@ -23,14 +22,12 @@ from bulkreset.runner.handling import Guard
 from bulkreset.runner.inspection import Inspection
 from bulkreset.runner.keyring import Keyring
 from bulkreset.runner.lane import Lane
+from bulkreset.runner.lanes import Lanes
 from bulkreset.runner.progress import Progress
 from bulkreset.runner.recorder import Recorder
 from bulkreset.runner.steering import Steering
-from bulkreset.store import batches, claims, control, due, results, unusable, workers
+from bulkreset.store import batches, claims, control, due, lifecycle, results, workers
 from bulkreset.store.engine import Store
-
-if TYPE_CHECKING:
-    from bulkreset.providers.base import Provider
 
 SOON: Final = timedelta(minutes=1)
 """What falls due within this time is waited for by `run --once`; what is later is left to the next run."""
@@ -82,7 +79,9 @@ class Worker:
         self._recorder = Recorder(store, name)
         self._steering = Steering(store, self._recorder, lambda: self.lanes)
         self._keyring = Keyring(master, {kind_of(one).name for one in settings.accounts.values()})
-        self._inspection = Inspection(store, {name: kind_of(one).labels for name, one in settings.accounts.items()})
+        self._inspection = Inspection(
+            store, {name: kind_of(one).labels for name, one in settings.accounts.items()}
+        )
         self._accord = Accord(store, name, settings, guard, self._accounts, self._give_up)
         self._context = Context(
             store=store,
@@ -99,18 +98,13 @@ class Worker:
             workers=self._accord.workers,
             suspect=self._inspection.suspect,
         )
-        self._lanes: dict[Quota, Lane] = {}
-        self._loops: dict[Quota, asyncio.Task[None]] = {}
-        self._providers: dict[str, Provider] = {}
-        self._peers: dict[str, list[Lane]] = {}
-        self._unusable: dict[str, str | None] = {}  # why, for each account that was looked after
+        self._lanes = Lanes(settings, self._context)
         self._errands = Aside(self._do_chores, "chores")
         self._inspecting = Aside(self._inspection.step, "inspection")
         self._recording: asyncio.Task[None] | None = None
         self._steered: asyncio.Task[None] | None = None
         self._agreeing: asyncio.Task[None] | None = None
         self._rescue_from = 0.0
-        self._sent = 0  # by lanes that have ended
         self._stopping = asyncio.Event()
         self._finished: set[int] = set()
         self._started_at = monotonic()
@@ -128,18 +122,17 @@ class Worker:
 
     def _stop_lanes(self) -> None:
         self._stopping.set()
-        for lane in self._lanes.values():
-            lane.stop()
+        self._lanes.stop()
 
     @property
     def on_their_way(self) -> int:
         """How many calls have left and have no answer yet."""
-        return sum(lane.on_their_way for lane in self._lanes.values())
+        return self._lanes.on_their_way
 
     @property
     def sent(self) -> int:
         """How many calls left so far."""
-        return self._sent + sum(lane.sent for lane in self._lanes.values())
+        return self._lanes.sent
 
     @property
     def stopping(self) -> bool:
@@ -154,7 +147,7 @@ class Worker:
     @property
     def lanes(self) -> list[Lane]:
         """The lanes at work, for a live view."""
-        return list(self._lanes.values())
+        return self._lanes.all
 
     async def run(self) -> Summary:
         """Do the work.
@@ -194,7 +187,7 @@ class Worker:
         return Summary(
             sent=self.sent,
             elapsed_s=monotonic() - self._started_at,
-            touched=frozenset(self._finished.union(*(lane.touched for lane in self._lanes.values()))),
+            touched=frozenset(self._finished | self._lanes.touched),
         )
 
     async def _poll(self, *, first: bool = False) -> None:
@@ -206,7 +199,7 @@ class Worker:
                 await results.rescue(self._store)
             await self._errands.step(self._stopping)
             await control.advance(self._store)
-            self._finished.update(await batches.finish(self._store))
+            self._finished.update(await lifecycle.finish(self._store))
             async with self._store.read() as conn:
                 work = await batches.open_work(conn)
             if any(map(self._wanted, work)):
@@ -218,10 +211,8 @@ class Worker:
             logger().error("database_away", reason=str(error))
             self._rescue_from = monotonic() + _STEADY_S
             return
-        await self._close_lanes(work)
-        for account, actions in work.items():
-            if self._wanted(account):
-                await self._look_after(account, actions)
+        ours = {account: actions for account, actions in work.items() if self._wanted(account)}
+        await self._lanes.match(ours, still_open=work)
 
     def _tell_start(self) -> None:
         if not self._start_told:
@@ -234,22 +225,11 @@ class Worker:
                 accounts=sorted(self._accounts or self._settings.accounts),
             )
 
-    async def _close_lanes(self, still_open: Collection[str]) -> None:
-        """End the lanes whose account has no open batch any more: each costs a claim every poll."""
-        for which, lane in list(self._lanes.items()):
-            if which.account not in still_open and lane.idle:
-                lane.stop()
-                await self._loops.pop(which)
-                del self._lanes[which]
-                self._peers[which.account].remove(lane)
-                self._sent += lane.sent
-                self._finished |= lane.touched
-
     @property
     def _essential(self) -> "list[asyncio.Task[None]]":
         """The tasks without which the run cannot go on."""
         return [
-            *self._loops.values(),
+            *self._lanes.loops,
             *(task for task in (self._recording, self._steered, self._agreeing) if task),
         ]
 
@@ -266,49 +246,10 @@ class Worker:
         return self._accord.allows(account)
 
     def _give_up(self, account: str) -> None:
-        for lane in self._peers.get(account, []):
-            lane.drop(None, "another worker's configuration of the account differs")
+        self._lanes.drop(account, "another worker's configuration of the account differs")
 
     def _wanted(self, account: str) -> bool:
         return not self._accounts or account in self._accounts
-
-    async def _look_after(self, account: str, actions: Collection[Action]) -> None:
-        """Open an account's lanes; one that cannot be used stops itself alone, and is tried again at each poll."""
-        try:
-            self._open_lanes(account, actions)
-            reason = None
-        except ConfigError as error:
-            reason = f"{self._context.worker} cannot use account {account!r}: {error}"
-        if reason == self._unusable.get(account, ""):  # at first sight, what an earlier worker said is taken away
-            return
-        if reason is not None and account not in self._settings.broken:  # which was told at the start
-            logger().error("account_unusable", account=account, reason=reason)
-        with contextlib.suppress(StoreError):  # said again at the next poll
-            await unusable.tell(self._store, account, reason)
-            self._unusable[account] = reason
-
-    def _open_lanes(self, account: str, actions: Collection[Action]) -> None:
-        """Give an account a lane for each label that these actions are counted under, where it has none yet.
-
-        Raises ConfigError where it is not configured, or not whole.
-        """
-        settings = self._settings.account(account)
-        provider = self._providers.get(account)
-        if provider is None:
-            provider = open_provider(account, settings, self._settings.base, self._context.transport)
-            self._providers[account] = provider
-            if provider.auth.warning is not None:
-                logger().warning("login_ends", account=account, reason=provider.auth.warning)
-        for which in sorted({Quota(account, provider.label(action)) for action in actions}):
-            if which not in self._lanes:
-                peers = self._peers.setdefault(account, [])
-                rate = settings.rate(which.label)
-                logger().info(
-                    "account_opened", account=account, label=which.label, limit=rate.as_share(settings.share)
-                )
-                lane = Lane(self._context, which, provider, rate, peers, share=settings.share)
-                self._lanes[which] = lane
-                self._loops[which] = asyncio.create_task(lane.run(), name=f"lane {account} {which.label}")
 
     async def _nothing_soon(self) -> bool:
         """Whether no task can be sent, and no result saved, within the next minute."""
@@ -317,19 +258,19 @@ class Worker:
             return False
         async with self._store.read() as conn:
             soon = await self._store.now(conn) + SOON
-            for which, lane in self._lanes.items():
+            for lane in self._lanes.all:
                 if (
                     lane.halted is not None
-                    or self._accord.gave_up(which.account)
+                    or self._accord.gave_up(lane.quota.account)
                     or (lane.paused_until is not None and lane.paused_until > soon)
                 ):
                     continue
-                due_at = await due.next_due(conn, which)
+                due_at = await due.next_due(conn, lane.quota)
                 if due_at is not None and due_at <= soon:
                     return False
             if not self._store.exclusive:
                 # What another worker has claimed is due again when it is lost.
-                ends_at = await claims.next_lease_end(conn, {which.account for which in self._lanes})
+                ends_at = await claims.next_lease_end(conn, self._lanes.accounts)
                 if ends_at is not None and ends_at <= soon:
                     return False
         # A claim that began meanwhile has taken its tasks out of what was just read.
@@ -339,9 +280,7 @@ class Worker:
         """Return how many claims were handed out so far, or None while anything is under way."""
         if self._errands.busy or self._inspecting.busy or self._recorder.waiting:
             return None
-        if not all(lane.idle for lane in self._lanes.values()):
-            return None
-        return sum(lane.claimed for lane in self._lanes.values())
+        return self._lanes.claimed
 
     async def _nap(self) -> None:
         seconds = _ONCE_POLL_S if self._once else self._settings.runner.poll_interval
@@ -356,7 +295,7 @@ class Worker:
         self._stop_lanes()
         await self._errands.cancel()
         await self._inspecting.cancel()
-        await asyncio.gather(*self._loops.values(), return_exceptions=True)
+        await self._lanes.ended()
         # Until the last answer is here, stops of batches are confirmed, and others know that we are.
         for task in (self._steered, self._agreeing):
             if task is not None:
@@ -372,7 +311,7 @@ class Worker:
                 "and the next run sends them again with the same password"
             )
         recording.result()
-        self._finished.update(await batches.finish(self._store))
+        self._finished.update(await lifecycle.finish(self._store))
         with contextlib.suppress(StoreError):
             await self._progress.step()
         with contextlib.suppress(StoreError):  # all is saved; that we said goodbye changes nothing

@@ -25,7 +25,7 @@ from sqlalchemy import event
 from bulkreset.cli.app import main
 from bulkreset.providers.zendesk import account as zendesk
 from bulkreset.providers.zoom import account as zoom
-from bulkreset.runner import lane
+from bulkreset.runner import claimer, database_clock
 from bulkreset.runner.keyring import Keyring
 from bulkreset.store import engine, quotas, sqlite
 
@@ -76,9 +76,9 @@ async def lock_and_freeze(conn, which, now):
 Keyring.fresh = fresh
 if folder is not None:
     engine.system_clock = lambda: Stepped.now(engine.UTC)
-    lane.datetime = zoom.datetime = zendesk.datetime = Stepped
+    database_clock.datetime = zoom.datetime = zendesk.datetime = Stepped
     sqlite.sqlite_engine = engine_on_a_small_disk
     quotas.lock = lock_and_freeze
 if "BULKRESET_CHAOS_LEASE_MARGIN" in os.environ:
-    lane._LEASE_MARGIN = timedelta(seconds=float(os.environ["BULKRESET_CHAOS_LEASE_MARGIN"]))
+    claimer._LEASE_MARGIN = timedelta(seconds=float(os.environ["BULKRESET_CHAOS_LEASE_MARGIN"]))
 main()

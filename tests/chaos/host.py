@@ -11,7 +11,7 @@ from bulkreset.intake.concerns import Concern
 from bulkreset.intake.order import Order, chunks, place
 from bulkreset.intake.users_file import user_line
 from bulkreset.providers.http import WriteTransport
-from bulkreset.store import audit, batches, quotas
+from bulkreset.store import audit, batches, lifecycle, quotas
 from bulkreset.store.engine import open_store
 from bulkreset.store.tables import batch, task
 
@@ -64,16 +64,16 @@ class Host:
 
     async def pause(self, batch_id):
         """Pause a batch; False where it cannot be paused any more."""
-        return await self._changed(lambda: batches.pause(self._store, batch_id, WHO), batch_id, {"paused"})
+        return await self._changed(lambda: lifecycle.pause(self._store, batch_id, WHO), batch_id, {"paused"})
 
     async def resume(self, batch_id):
         """Resume a batch, unless it runs or has ended."""
         going = {"open", "done", "cancelled"}
-        return await self._changed(lambda: batches.resume(self._store, batch_id, WHO), batch_id, going)
+        return await self._changed(lambda: lifecycle.resume(self._store, batch_id, WHO), batch_id, going)
 
     async def cancel(self, batch_id):
         """Cancel a batch; False where it has ended."""
-        return await self._changed(lambda: batches.cancel(self._store, batch_id, WHO), batch_id, {"cancelled"})
+        return await self._changed(lambda: lifecycle.cancel(self._store, batch_id, WHO), batch_id, {"cancelled"})
 
     async def lift(self, account):
         """Lift an account's halt by resuming a batch of it."""

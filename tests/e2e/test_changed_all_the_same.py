@@ -11,7 +11,7 @@ from installation import addresses
 from bulkreset.model import Outcome
 from bulkreset.options import Options
 from bulkreset.report import queries
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 
 ODD = '{"code":9,"message":"odd"}'
 TOKEN = json.dumps({"access_token": "t", "expires_in": 3600, "scope": "user:write:admin"}).encode()
@@ -141,7 +141,7 @@ async def test_who_is_cancelled_while_nobody_knows_is_told_as_in_doubt(zendesk, 
 
     await installation.run(once=False, meanwhile=stop)
     called = installation.query("SELECT count(*) FROM attempt WHERE sent_at IS NOT NULL")[0][0]
-    await installation.steer(batches.cancel, placed.id, "tester")
+    await installation.steer(lifecycle.cancel, placed.id, "tester")
     batch = await installation.batch(placed.id)
     assert batch.maybe_changed == {"cancelled": called}
     assert batch.counts["cancelled"] == 10

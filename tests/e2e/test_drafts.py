@@ -6,7 +6,7 @@ from installation import addresses, check_books, resets, revocations, writes
 from bulkreset.errors import ConfigError, UsageError
 from bulkreset.model import BatchState
 from bulkreset.options import Options
-from bulkreset.store import batches, control
+from bulkreset.store import control, lifecycle
 
 
 async def test_a_draft_is_not_worked_on(zoom, installation):
@@ -20,7 +20,7 @@ async def test_a_draft_is_not_worked_on(zoom, installation):
     with pytest.raises(UsageError, match="ordered by tester; somebody else must approve"):
         await installation.steer(control.approve, placed.id, "tester")
     with pytest.raises(UsageError, match="draft"):
-        await installation.steer(batches.resume, placed.id)
+        await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     assert writes(tenant) == []
     assert await installation.steer(control.approve, placed.id, "ada") == 0

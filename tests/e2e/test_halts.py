@@ -10,7 +10,7 @@ from bulkreset.options import Options
 from bulkreset.providers.base import Answer
 from bulkreset.providers.http import WriteTransport
 from bulkreset.sandbox import parse_rule
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 
 SESSIONS = Options(revoke_sessions=True)
 ODD = '{"code":9,"message":"odd"}'
@@ -65,7 +65,7 @@ async def test_the_first_403_halts_both_lanes_at_once(zoom, installation, after_
     assert len(writes(tenant)) == sent, "a worker that starts at a halted account calls it"
 
     installation.zoom("zoom", requests_per_second=1000, plan="business")
-    await installation.steer(batches.resume, placed.id)
+    await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
@@ -122,7 +122,7 @@ async def test_too_large_a_share_of_failures_halts_the_batch_and_says_so(zoom, i
 
     tenant.faults.clear()
     installation.zoom("zoom", requests_per_second=1000)
-    await installation.steer(batches.resume, placed.id)
+    await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
     batch = await installation.batch(placed.id)
@@ -166,7 +166,7 @@ async def test_zendesks_setting_that_is_off_stops_an_order_from_going_further(ze
     assert (await installation.batch(placed.id)).left > 0
     tenant.change(replace(tenant.spec, password_setting=True))
     installation.zendesk("zendesk", requests_per_minute=60_000)
-    await installation.steer(batches.resume, placed.id)
+    await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     batch = await installation.batch(placed.id)
     assert (batch.outcomes, batch.sessions["succeeded"]) == ({"ok": 60}, 60)

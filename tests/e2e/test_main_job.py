@@ -10,8 +10,8 @@ from installation import addresses, calls_reach, check_books, resets
 from sqlalchemy import text
 
 from bulkreset.errors import ProviderRefused, UsageError
-from bulkreset.runner import lane
-from bulkreset.store import batches, claims, results
+from bulkreset.runner import completions
+from bulkreset.store import claims, lifecycle, results
 
 
 def codes(installation):
@@ -157,7 +157,7 @@ async def test_a_first_forbidden_halts_the_account_and_resume_goes_on(zendesk, i
         await installation.order("zendesk", ["361000000001"])
     tenant.change(replace(tenant.spec, password_setting=True))
     installation.zendesk("zendesk", requests_per_minute=60_000)
-    await installation.with_store(lambda store: batches.resume(store, placed.id, "tester"))
+    await installation.with_store(lambda store: lifecycle.resume(store, placed.id, "tester"))
     await installation.run()
     batch = await installation.batch(placed.id)
     assert batch.counts["succeeded"] == 200
@@ -242,13 +242,13 @@ async def test_a_pause_reaches_a_running_worker_within_one_claim(zoom, installat
 
     async def pause(worker):
         await calls_reach(tenant, 30)
-        await installation.with_store(lambda store: batches.pause(store, placed.id, "tester"))
+        await installation.with_store(lambda store: lifecycle.pause(store, placed.id, "tester"))
 
     summary = await installation.run(meanwhile=pause)
     batch = await installation.batch(placed.id)
     assert batch.state == "paused"
     assert summary.sent <= 30 + 2 * 60
-    await installation.with_store(lambda store: batches.resume(store, placed.id, "tester"))
+    await installation.with_store(lambda store: lifecycle.resume(store, placed.id, "tester"))
     installation.zoom("zoom", requests_per_second=1000)
     await installation.run()
     assert (await installation.batch(placed.id)).counts["succeeded"] == 300
@@ -262,7 +262,7 @@ async def test_a_cancelled_batch_sends_nothing_more_and_keeps_no_secret(zoom, in
 
     async def cancel(worker):
         await calls_reach(tenant, 20)
-        await installation.with_store(lambda store: batches.cancel(store, placed.id, "tester"))
+        await installation.with_store(lambda store: lifecycle.cancel(store, placed.id, "tester"))
 
     await installation.run(meanwhile=cancel)
     batch = await installation.batch(placed.id)
@@ -289,7 +289,7 @@ async def test_failed_users_can_be_retried_with_new_passwords(zoom, installation
         from bulkreset.config import load
 
         master = master_key(load(installation.config))
-        return await batches.retry(
+        return await lifecycle.retry(
             store, placed.id, "tester", outcomes=[], fresh_key=lambda: master.wrap(master.new_batch_key())
         )
 
@@ -400,7 +400,7 @@ async def test_what_was_not_sent_leaves_the_daily_limit_to_others(zoom, installa
     # Long after all is saved the lane looks again, so that the run must not go by what it saw before.
     installation.runner = "poll_interval = 30"
     installation.write()
-    monkeypatch.setattr(lane, "GATHER_S", 0.5)
+    monkeypatch.setattr(completions, "GATHER_S", 0.5)
     await installation.run(meanwhile=note)
     assert len(spoilt) >= 2
     assert (await installation.batch(placed.id)).counts["succeeded"] == 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from installation import addresses, calls_reach, check_books, resets
 
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 
 USERS = 40
 
@@ -57,7 +57,7 @@ async def test_a_new_secret_reaches_a_running_worker(account, installation):
         exchange("another-secret")
         halted.extend(await until(lambda: halt_of(installation)))
         installation.new_secret(provider, "another-secret")
-        await installation.steer(batches.resume, placed.id)
+        await installation.steer(lifecycle.resume, placed.id)
         await until(lambda: len({call.user for call in resets(tenant) if call.applied}) == USERS)
         worker.stop()
 
@@ -83,11 +83,11 @@ async def test_a_file_that_is_away_keeps_the_account_halted_and_nothing_more(acc
         path.unlink()
         reasons.extend(await until(lambda: halt_of(installation)))
         before = tenant.log.total
-        await installation.steer(batches.resume, placed.id)
+        await installation.steer(lifecycle.resume, placed.id)
         await calls_reach(tenant, before + 1)  # the halt was lifted before this call, and comes again after it
         reasons.extend(await until(lambda: halt_of(installation)))
         installation.new_secret(provider, "another-secret")
-        await installation.steer(batches.resume, placed.id)
+        await installation.steer(lifecycle.resume, placed.id)
         await until(lambda: len({call.user for call in resets(tenant) if call.applied}) == USERS)
         worker.stop()
 

@@ -6,7 +6,7 @@ from installation import addresses, check_books, resets, writes
 from bulkreset.intake.users_file import user_line
 from bulkreset.options import Options
 from bulkreset.sandbox import parse_rule
-from bulkreset.store import batches, control
+from bulkreset.store import control, lifecycle
 
 ODD = '{"code":9,"message":"odd"}'
 
@@ -53,7 +53,7 @@ async def test_a_hold_after_the_canaries_waits_for_a_person(zoom, installation):
     assert {call.ref for call in resets(tenant)} == canaries_of(installation)
     await installation.run()
     assert len(resets(tenant)) == 3
-    await installation.steer(batches.resume, placed.id)
+    await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
     assert (await installation.batch(placed.id)).outcomes == {"ok": 20}

@@ -7,7 +7,7 @@ from bulkreset.errors import ConfigError
 from bulkreset.intake.users_file import UserLine
 from bulkreset.options import Options
 from bulkreset.sandbox import generated_user
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 
 SESSIONS = Options(revoke_sessions=True)
 FILE = {"protected": {"file": "protected.txt"}}
@@ -136,7 +136,7 @@ async def test_a_list_that_cannot_be_read_halts_the_account(zoom, installation, 
     assert installation.query("SELECT DISTINCT tries FROM task") == [(0,)]
 
     protect("somebody@elsewhere.example")
-    await installation.steer(batches.resume, placed.id)
+    await installation.steer(lifecycle.resume, placed.id)
     await installation.run()
     check_books(installation, tenant)
     assert (await installation.batch(placed.id)).outcomes == {"ok": 10}

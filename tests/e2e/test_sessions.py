@@ -9,7 +9,7 @@ from losing import lose_a_worker
 
 from bulkreset.options import Options
 from bulkreset.sandbox import parse_rule
-from bulkreset.store import batches
+from bulkreset.store import lifecycle
 
 SESSIONS = Options(revoke_sessions=True, halt_at=1.0)
 ODD = '{"code":9,"message":"odd"}'
@@ -181,7 +181,7 @@ async def test_a_cancelled_batch_ends_no_more_sessions(zoom, installation):
 
     async def cancel(worker):
         await calls_reach(tenant, tenant.log.total + 15)
-        await installation.steer(batches.cancel, placed.id)
+        await installation.steer(lifecycle.cancel, placed.id)
 
     await installation.run(meanwhile=cancel)
     check_books(installation, tenant)

@@ -14,9 +14,9 @@ from bulkreset.passwords.keyfile import write_key_file
 from bulkreset.passwords.policy import Policy, Style
 from bulkreset.providers.zendesk.password_requirements import policy_from
 from bulkreset.runner import standing
-from bulkreset.runner.lane import Lane
+from bulkreset.runner.claimer import Claimer
 from bulkreset.sandbox import ZendeskPolicy, ZoomPolicy, parse_rule
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, claims, lifecycle, results
 
 
 def order_by_sql(installation, account, *users):
@@ -160,10 +160,12 @@ async def test_results_that_could_not_be_saved_are_saved_before_anything_is_resc
         return await record(store, ledger, **by)
 
     monkeypatch.setattr(results, "record", refused)
-    monkeypatch.setattr(Lane, "lease", lease, raising=False)
-    monkeypatch.setattr(Lane, "__setattr__", lambda lane, k, v: k == "lease" or object.__setattr__(lane, k, v))
+    monkeypatch.setattr(Claimer, "lease", lease, raising=False)
+    monkeypatch.setattr(
+        Claimer, "__setattr__", lambda one, name, value: name == "lease" or object.__setattr__(one, name, value)
+    )
 
-    polled, finish = asyncio.Event(), batches.finish
+    polled, finish = asyncio.Event(), lifecycle.finish
 
     async def watched(store):
         polled.set()
@@ -247,7 +249,7 @@ async def test_a_policy_that_no_password_meets_halts_and_is_read_again_after_res
     with pytest.raises(ProviderRefused, match="halted"):
         await installation.order("zendesk", ["361000000001"])
     tenant.change(replace(tenant.spec, policy=ZendeskPolicy(["must be at least 5 characters"], 5)))
-    await installation.with_store(lambda store: batches.resume(store, placed.id, "tester"))
+    await installation.with_store(lambda store: lifecycle.resume(store, placed.id, "tester"))
     await installation.run()
     assert (await installation.batch(placed.id)).outcomes == {"ok": 5}
 

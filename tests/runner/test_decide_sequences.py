@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.model import Action, Claim, Outcome, TaskState, Verdict
+from bulkreset.model import UNCLEAR_LIMIT, Action, Claim, Outcome, TaskState, Verdict
 from bulkreset.runner.decide import CHANGES_WAIT, RENEWALS, TRIES, decide
 from bulkreset.secret import Secret
-from bulkreset.store.results import UNCLEAR_LIMIT
 
 NOW = datetime(2026, 1, 31, 22, tzinfo=UTC)
 # The provider itself asks to wait, or nothing was sent.
