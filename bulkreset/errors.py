@@ -4,9 +4,11 @@
     ├── UsageError            the order is wrong: say what to change, exit 2
     │   ├── ConfigError       … in the configuration file
     │   │   └── BrokenAccount     … in one account's part of it: leave that account alone, go on with the others
-    │   └── InputError        … in a users file or an order
+    │   ├── InputError        … in a users file or an order
+    │   └── NoSuchBatch       … names a batch that there is none of
     ├── StoreError            the database cannot do it: say why, exit 1
     │   ├── SchemaBehind      … run `bulkreset db upgrade`
+    │   │   └── NoTables          … the database is empty
     │   ├── DamagedBatch      … what is stored of one batch cannot be read: stop that batch alone
     │   ├── DatabaseReplaced  … another file is in its place: stop
     │   ├── DatabaseLocked    … another process writes to the file for long: wait, or find out who
@@ -48,12 +50,23 @@ class InputError(UsageError):
     """A users file, an exclusion file or an order cannot be used."""
 
 
+class NoSuchBatch(UsageError):  # noqa: N818
+    """There is no batch with that number."""
+
+    def __init__(self, batch_id: int) -> None:
+        super().__init__(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+
+
 class StoreError(BulkresetError):
     """The database did not do what was asked."""
 
 
 class SchemaBehind(StoreError):  # noqa: N818
     """The tables are older or newer than this program."""
+
+
+class NoTables(SchemaBehind):
+    """A table is missing that every version has had: nothing was ever made in this database."""
 
 
 class DamagedBatch(StoreError):  # noqa: N818

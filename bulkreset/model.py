@@ -79,6 +79,10 @@ DAMAGED: Final = "damaged"
 """The code of a failed task whose row was not as it was written: nothing was sent for it since."""
 
 
+UNCLEAR_LIMIT: Final = 20
+"""After so many attempts whose end is not known a task fails, with outcome `unknown`."""
+
+
 class Outcome(StrEnum):
     """What one attempt came to. The list is closed: anything new is `unexpected` until it is understood."""
 

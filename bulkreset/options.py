@@ -16,6 +16,11 @@ ESCROW_DAYS: Final = 30
 """Days that escrowed passwords are kept, where nothing else is ordered."""
 
 
+def too_many(failed: int, of: int, halt_at: float) -> bool:
+    """Tell whether so many failures of so many users are more than the share that halts a batch."""
+    return failed > halt_at * of
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options of a batch; `sha256` is what an approval is bound to, beside the roster's own hash.

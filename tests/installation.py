@@ -164,7 +164,7 @@ class Installation:
             await store.close()
 
     async def steer(self, act, batch_id, *arguments):
-        """Do this to a batch, as another host would: `batches.pause`, `control.approve` and the like."""
+        """Do this to a batch, as another host would: `lifecycle.pause`, `control.approve` and the like."""
         return await self.with_store(lambda store: act(store, batch_id, *(arguments or ("tester",))))
 
     async def run(self, *, once=True, accounts=(), meanwhile=None):

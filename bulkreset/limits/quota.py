@@ -30,6 +30,8 @@ _JITTER_OF_WINDOW: Final = 0.01
 _SPREAD_OF_JITTER: Final = 0.6
 # No worker sends faster than this, so a limit above it needs no closer slots, and a roomier grace instead.
 _CLOSEST_US: Final = 50
+# Closer than a millisecond no clock is read over a network.
+_LEAST_DOUBT_US: Final = 1_000
 GRACE_CEILING_US: Final = 5 * US
 """No slot is good for longer, whatever the rate."""
 
@@ -55,6 +57,11 @@ class Spacing:
         slack_us = int(max(rate.calls, 1) * interval_us) - window_us
         grace_us = min(slack_us - spread_us, GRACE_CEILING_US)
         return cls(interval_us, grace_us, window_us, spread_us, rate.daily)
+
+    @property
+    def clock_doubt_s(self) -> float:
+        """How long reading the database's clock may take, for slots to be told by it: a part of the spread."""
+        return max(self.spread_us, _LEAST_DOUBT_US) / US
 
 
 def calls_in(window: timedelta, interval_s: float) -> float:

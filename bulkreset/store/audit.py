@@ -14,7 +14,8 @@ from typing import Any, Final
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.store.tables import event, time_text
+from bulkreset.store.column_types import time_text
+from bulkreset.store.tables import event
 
 _DOMAIN: Final = b"bulkreset event 1"
 GENESIS: Final = "0" * 64

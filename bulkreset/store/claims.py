@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -30,19 +30,14 @@ from bulkreset.limits.ramp import on_ramp
 from bulkreset.model import Action, Claim, Quota, TaskState
 from bulkreset.secret import Secret
 from bulkreset.store import audit, quotas
+from bulkreset.store.column_types import UtcDateTime, slot_text
 from bulkreset.store.due import Due, OpenBatch, due_batches, pick
 from bulkreset.store.engine import Store
 from bulkreset.store.quotas import Offer, Window
 from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import (
-    UtcDateTime,
-    attempt,
-    batch,
-    is_running,
-    slot_text,
-    state_is,
-    task,
-)
+from bulkreset.store.tables import attempt, batch, is_running, state_is, task
+
+_CLOCK_READINGS: Final = 3
 
 
 class Sealer(Protocol):
@@ -103,9 +98,7 @@ async def claim(
     """
     async with store.write() as conn:
         row = await quotas.lock(store, conn, which)
-        asked_at = monotonic()
-        now = await store.now(conn)
-        read_at = monotonic()
+        asked_at, now, read_at = await _read_clock(store, conn, spacing)
         doubt = read_at - asked_at
         if clock is not None and clock.stepped(now, asked_at=asked_at, read_at=read_at):
             # What any worker holds was given out by the clock before, and is sent within the horizon.
@@ -147,6 +140,20 @@ class _Opened:
     spent: range
     unusable: dict[int, str]
     damaged: int = 0
+
+
+async def _read_clock(store: Store, conn: AsyncConnection, spacing: Spacing) -> tuple[float, datetime, float]:
+    """Read the database's clock, with the instants before and after; a slow reading is made once more, or twice.
+
+    By a reading that took too long nothing can be sent: all slots of its claim would be given back.
+    """
+    for _ in range(_CLOCK_READINGS):
+        asked_at = monotonic()
+        now = await store.now(conn)
+        read_at = monotonic()
+        if read_at - asked_at <= spacing.clock_doubt_s:
+            break
+    return asked_at, now, read_at
 
 
 async def _open_attempts(

@@ -9,10 +9,10 @@ from typing import Any, Final
 from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import DamagedBatch, UsageError
+from bulkreset.errors import DamagedBatch, NoSuchBatch, UsageError
 from bulkreset.model import Action, BatchState, TaskState
-from bulkreset.options import Options
-from bulkreset.store import audit, batches
+from bulkreset.options import Options, too_many
+from bulkreset.store import audit, lifecycle
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.locks import lock_batch, lock_tasks
 from bulkreset.store.members import states
@@ -38,7 +38,7 @@ async def approve(
         await lock_batch(conn, batch_id)
         row = (await conn.execute(select(batch).where(batch.c.id == batch_id))).one_or_none()
         if row is None:
-            raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+            raise NoSuchBatch(batch_id)
         if row.state != BatchState.DRAFT:
             raise UsageError(f"batch {batch_id} is {row.state}; only a draft can be approved")
         if same_person(approver, row.requested_by):
@@ -62,7 +62,7 @@ async def approve(
         await audit.append(conn, batch_id, at=now, actor=approver, kind="approved", **hashes)
         missing = int(row.approvals_needed) - len(await _approvers(conn, row, options))
         if missing <= 0:
-            await batches.change(
+            await lifecycle.change(
                 conn, store, batch_id, "runner", "opened", {BatchState.DRAFT}, state=BatchState.OPEN
             )
         return max(0, missing)
@@ -115,7 +115,7 @@ async def advance(store: Store) -> list[int]:
 async def close(store: Store, batch_id: int, actor: str, **found: Any) -> None:
     """Write down that a finished roster was held against the account once more, with what was found."""
     async with store.write() as conn:
-        await batches.change(
+        await lifecycle.change(
             conn,
             store,
             batch_id,
@@ -204,7 +204,7 @@ def _past_gate(row: Any, told: Any) -> tuple[BatchState, str | None]:
     except DamagedBatch as error:
         return BatchState.HALTED, str(error)
     said = f"{told.failed} of {told.n} canaries failed"
-    if told.failed > options.halt_at * told.n:
+    if too_many(told.failed, told.n, options.halt_at):
         return BatchState.HALTED, f"{said}; `bulkreset report {row.id} --state failed` lists them"
     if told.n and not told.succeeded:
         return BatchState.HALTED, f"none of {told.n} canaries succeeded; `bulkreset report {row.id}` lists them"

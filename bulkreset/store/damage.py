@@ -28,21 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import DAMAGED, Action, BatchState, Outcome, Quota, TaskState
 from bulkreset.store import faults, quotas, second
+from bulkreset.store.column_types import NO_TIME
 from bulkreset.store.engine import LONG, Store
 from bulkreset.store.faults import Fault, Labels
 from bulkreset.store.halts import halt
 from bulkreset.store.locks import lock_batch, lock_tasks
-from bulkreset.store.tables import (
-    NO_TIME,
-    any_task,
-    attempt,
-    batch,
-    batch_request,
-    event,
-    is_unfinished,
-    quota,
-    task,
-)
+from bulkreset.store.tables import any_task, attempt, batch, batch_request, event, is_unfinished, quota, task
 
 _MOST_NAMED: Final = 100
 # Ids travel as parameters, of which a statement takes some thousands; and a write should not last long.

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bulkreset.errors import DamagedBatch
 from bulkreset.model import Action, BatchState, Quota, TaskState
 from bulkreset.options import Options
+from bulkreset.store.column_types import NO_TIME
 from bulkreset.store.rows import readable, rows_out
-from bulkreset.store.tables import NO_TIME, any_in_state, any_task, batch, is_pending, quota, task
+from bulkreset.store.tables import any_in_state, any_task, batch, is_pending, quota, task
 
 # Batches of one account that progress side by side; the others follow as these end.
 _BATCHES_AT_ONCE: Final = 8

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import func
 
-from bulkreset.errors import BulkresetError, SchemaBehind, StoreError
+from bulkreset.errors import BulkresetError, NoTables, SchemaBehind
 from bulkreset.settings import DatabaseSettings
 from bulkreset.store import filelock, postgres, sqlite
 from bulkreset.store.place import Place, PostgresPlace, SqlitePlace, place_of
@@ -189,7 +189,7 @@ def explained(place: Place) -> Iterator[None]:
         if isinstance(place, PostgresPlace):
             if not _is_the_databases(error):
                 raise
-            raise StoreError(postgres.explain(error, place)) from None
+            raise postgres.fault(error, place) from None
         if isinstance(error, DBAPIError):
             raise sqlite.fault(str(error.orig), place.path) from None
         if isinstance(error, sqlite3.Error):  # raised while a connection is being made
@@ -225,9 +225,7 @@ async def _check_schema(store: Store) -> None:
     try:
         async with store.read() as conn:
             found = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
-    except StoreError as error:
-        if "db upgrade" not in str(error):
-            raise
+    except NoTables:
         found = None
     if is_newer(found):
         raise SchemaBehind(newer(found))

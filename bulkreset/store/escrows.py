@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.errors import UsageError
+from bulkreset.errors import NoSuchBatch, UsageError
 from bulkreset.options import Options
 from bulkreset.store import audit
 from bulkreset.store.engine import LONG, Store
@@ -185,7 +185,7 @@ async def expire(store: Store) -> int:
 async def _options(conn: AsyncConnection, batch_id: int) -> Options:
     text = (await conn.execute(select(batch.c.options).where(batch.c.id == batch_id))).scalar_one_or_none()
     if text is None:
-        raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+        raise NoSuchBatch(batch_id)
     return Options.of_batch(batch_id, text)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bulkreset.errors import ConfigError, StoreError
+from bulkreset.errors import ConfigError, NoTables, StoreError
 from bulkreset.store.place import PostgresPlace
 from bulkreset.store.postgres_tls import tls_of
 
@@ -80,6 +80,13 @@ def bounds(statement: timedelta, lock: timedelta) -> dict[str, str]:
     return {"statement": _ms(statement), "lock": _ms(lock), "idle": _ms(lock)}
 
 
+def fault(error: BaseException, place: PostgresPlace) -> StoreError:
+    """Return the error that stands for one of the driver's."""
+    origin = getattr(error, "orig", None) or error
+    kind = NoTables if getattr(origin, "sqlstate", None) == _UNDEFINED_TABLE else StoreError
+    return kind(explain(error, place))
+
+
 def explain(error: BaseException, place: PostgresPlace) -> str:
     """Say in one line what an error means and what to do."""
     where = f"the database {place}"
@@ -116,6 +123,7 @@ _BOUNDS: Final = text(
     "set_config('idle_in_transaction_session_timeout', :idle, true)"
 )
 
+_UNDEFINED_TABLE: Final = "42P01"
 _ADVICE: Final = {
     "08": "lost the connection; look at what was done before you repeat a command",
     "22021": "must have the encoding UTF8; create it with `createdb --encoding=UTF8 --template=template0`",
@@ -126,7 +134,7 @@ _ADVICE: Final = {
     "28": "refused the login; check the user in database.url and database.password",
     "3D000": "does not exist; create it with `createdb`",
     "40": "undid this transaction for another one's sake; try again",
-    "42P01": "has no such tables; run `bulkreset db upgrade`",
+    _UNDEFINED_TABLE: "has no such tables; run `bulkreset db upgrade`",
     "42501": "refuses this user; grant it the tables, or run as the user that made them",
     "53100": "cannot grow: its disk is full; free some space there",
     "53300": "has no connection left; raise max_connections there, or lower database.connections here",

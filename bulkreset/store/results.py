@@ -14,18 +14,16 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, case, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bulkreset.model import BatchState, Decision, Outcome, Quota, Result, TaskState
+from bulkreset.model import UNCLEAR_LIMIT, BatchState, Decision, Outcome, Quota, Result, TaskState
 from bulkreset.store import quotas, second, stops
+from bulkreset.store.column_types import UtcDateTime, time_text
 from bulkreset.store.engine import Store
 from bulkreset.store.halts import halt
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.rows import as_json, rows_in, rows_out
 from bulkreset.store.stops import Confirmation
-from bulkreset.store.tables import UtcDateTime, attempt, batch, escrow, is_running, state_is, task, time_text
-
-UNCLEAR_LIMIT: Final = 20
-"""After so many attempts whose end is not known a task fails, with outcome `unknown`."""
+from bulkreset.store.tables import attempt, batch, escrow, is_running, state_is, task
 
 _RESCUED_AT_ONCE: Final = 1_000
 

@@ -26,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from bulkreset.model import Action, Outcome, Skip, TaskState
+from bulkreset.store.column_types import UtcDateTime, time_text
 from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import UtcDateTime, is_active, task, time_text
+from bulkreset.store.tables import is_active, task
 
 WAITS_FOR_PASSWORD: Final = None
 """The wave of a task that its user's other task will give it when that has ended."""

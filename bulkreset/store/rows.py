@@ -36,7 +36,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Subquery
 from sqlalchemy.types import TypeEngine
 
-from bulkreset.store.tables import UtcDateTime
+from bulkreset.store.column_types import UtcDateTime
 
 
 def rows_in(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:

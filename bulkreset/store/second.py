@@ -25,9 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bulkreset.model import Action, Skip, TaskState
+from bulkreset.store.column_types import UtcDateTime
 from bulkreset.store.locks import lock_tasks
 from bulkreset.store.rows import as_json, rows_in
-from bulkreset.store.tables import UtcDateTime, is_pending, open_elsewhere, task
+from bulkreset.store.tables import is_pending, open_elsewhere, task
 
 _WITHOUT_PASSWORD: Final = "skipped: no password was set for this user"  # noqa: S105
 _MAYBE_WITHOUT: Final = "skipped: nobody knows whether a password was set for this user"

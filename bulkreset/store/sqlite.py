@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bulkreset.errors import DatabaseLocked, DatabaseReplaced, SchemaBehind, StoreError
+from bulkreset.errors import DatabaseLocked, DatabaseReplaced, NoTables, SchemaBehind, StoreError
 from bulkreset.ownership import refuse_foreign
 from bulkreset.store.filelock import inode_of, prove_same
 
@@ -102,7 +102,7 @@ def make_private(path: Path) -> None:
 
 def fault(said: str, path: Path) -> StoreError:
     """Return the error that stands for the driver's words."""
-    kind = DatabaseLocked if "database is locked" in said.lower() else StoreError
+    kind = next((kind for sign, kind in _KINDS.items() if sign in said.lower()), StoreError)
     return kind(explain(said, path))
 
 
@@ -125,6 +125,8 @@ def _is_full(path: Path) -> bool:
         return False
 
 
+# The driver has no codes for these: its words are all there is.
+_KINDS: Final[dict[str, type[StoreError]]] = {"database is locked": DatabaseLocked, "no such table": NoTables}
 _ADVICE: Final = {
     "readonly": "is read-only; give this user write permission to the file and its folder",
     "unable to open": "cannot be opened; check the path and its permissions",

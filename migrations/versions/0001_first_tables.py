@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from bulkreset.store.tables import UtcDateTime
+from bulkreset.store.column_types import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -6,7 +6,7 @@ Revision: 0002, after 0001.
 import sqlalchemy as sa
 from alembic import op
 
-from bulkreset.store.tables import UtcDateTime
+from bulkreset.store.column_types import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

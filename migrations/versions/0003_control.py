@@ -6,7 +6,7 @@ Revision: 0003, after 0002.
 import sqlalchemy as sa
 from alembic import op
 
-from bulkreset.store.tables import UtcDateTime
+from bulkreset.store.column_types import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

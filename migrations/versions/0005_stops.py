@@ -6,7 +6,7 @@ Revision: 0005, after 0004.
 import sqlalchemy as sa
 from alembic import op
 
-from bulkreset.store.tables import UtcDateTime
+from bulkreset.store.column_types import UtcDateTime
 
 revision = "0005"
 down_revision = "0004"

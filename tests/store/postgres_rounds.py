@@ -11,7 +11,7 @@ from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Quota
 from bulkreset.report import queries
 from bulkreset.secret import Secret
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, claims, lifecycle, results
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.quotas import Pause, Window
 from bulkreset.store.results import Ledger
@@ -72,10 +72,10 @@ async def a_round(store):
         ledger.pauses.append(Pause(Quota("zoom", "medium"), now - timedelta(seconds=1), "429"))
         assert await results.record(store, ledger) == 3
     await results.rescue(store)
-    await batches.pause(store, batch_id, "t")
-    await batches.resume(store, batch_id, "t")
+    await lifecycle.pause(store, batch_id, "t")
+    await lifecycle.resume(store, batch_id, "t")
     await batches.set_policy(store, "zoom", "other")
-    assert await batches.finish(store) == [batch_id]
+    assert await lifecycle.finish(store) == [batch_id]
     with suppress(UsageError):
-        await batches.retry(store, batch_id, "t", outcomes=[], fresh_key=lambda: "k")
+        await lifecycle.retry(store, batch_id, "t", outcomes=[], fresh_key=lambda: "k")
     return [line async for line in queries.tasks(store, batch_id)]

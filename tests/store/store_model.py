@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from bulkreset.errors import UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Outcome, Quota, Result, Verdict
+from bulkreset.model import UNCLEAR_LIMIT, Outcome, Quota, Result, Verdict
 from bulkreset.runner.decide import decide
 from bulkreset.secret import Secret
-from bulkreset.store import batches, claims, results
+from bulkreset.store import batches, claims, lifecycle, results
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.quotas import Halt, Pause, Window
-from bulkreset.store.results import UNCLEAR_LIMIT, Closing, Ledger
+from bulkreset.store.results import Closing, Ledger
 from bulkreset.store.rosters import RosterEntry
 
 ACCOUNTS = ("zoom", "zendesk")
@@ -325,7 +325,7 @@ class Retry:
     async def run(self, store):
         outcomes = [] if self.outcome is None else [self.outcome]
         try:
-            return await batches.retry(
+            return await lifecycle.retry(
                 store, self.batch_id, "tester", outcomes=outcomes, fresh_key=lambda: "new key"
             )
         except UsageError:
@@ -363,7 +363,7 @@ class Finish:
     name = "finish"
 
     async def run(self, store):
-        return await batches.finish(store)
+        return await lifecycle.finish(store)
 
     def apply(self, model, done, now, *, alone):
         expected = []

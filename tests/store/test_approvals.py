@@ -8,7 +8,7 @@ import pytest
 from bulkreset.errors import UsageError
 from bulkreset.model import BatchState, Skip
 from bulkreset.options import Options
-from bulkreset.store import audit, batches, control
+from bulkreset.store import audit, batches, control, lifecycle
 from bulkreset.store.rosters import PlannedEntry
 
 
@@ -99,7 +99,7 @@ async def test_only_a_draft_is_approved_and_it_can_be_cancelled(store, order):
     with pytest.raises(UsageError, match="there is no batch 99"):
         await control.approve(store, 99, "bob")
     draft = await order(["b"], approvals_needed=1)
-    await batches.cancel(store, draft, "bob")
+    await lifecycle.cancel(store, draft, "bob")
     found = await batches.get(store, draft)
     assert (found.state, found.counts["cancelled"]) == (BatchState.CANCELLED, 1)
 

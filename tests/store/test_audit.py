@@ -3,14 +3,14 @@
 import pytest
 from sqlalchemy import text
 
-from bulkreset.store import audit, batches
+from bulkreset.store import audit, lifecycle
 
 
 async def chain(store, order):
     batch_id = await order(["a"])
-    await batches.pause(store, batch_id, "ada")
-    await batches.resume(store, batch_id, "bob")
-    await batches.cancel(store, batch_id, "eve")
+    await lifecycle.pause(store, batch_id, "ada")
+    await lifecycle.resume(store, batch_id, "bob")
+    await lifecycle.cancel(store, batch_id, "eve")
     return batch_id
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import event, select, text
 
 from bulkreset.errors import KeyMismatch, StoreError
 from bulkreset.limits.clock import ClockWatch
-from bulkreset.model import Outcome, Quota, TaskState
+from bulkreset.model import UNCLEAR_LIMIT, Outcome, Quota, TaskState
 from bulkreset.options import Options
-from bulkreset.store import batches, due, results
+from bulkreset.store import due, lifecycle, results
 from bulkreset.store.quotas import Halt, Pause, at
-from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
+from bulkreset.store.results import Ledger
 from bulkreset.store.tables import quota
 
 QUOTA = Quota("zoom", "medium")
@@ -66,7 +66,7 @@ async def test_single_slot_claims_serve_every_batch_in_time(store, order, claim,
     assert {first, second} == set(served)
 
 
-@pytest.mark.parametrize("act", [batches.pause, batches.cancel])
+@pytest.mark.parametrize("act", [lifecycle.pause, lifecycle.cancel])
 async def test_nothing_is_claimed_from_a_batch_that_is_not_open(store, order, claim, act):
     """A paused or cancelled batch yields no claim."""
     batch_id = await order(["a"])
@@ -211,7 +211,7 @@ async def test_a_halt_stops_the_account_and_only_that_one(store, order, claim):
     await results.record(store, Ledger(halts=[Halt(QUOTA, "no permission")]))
     assert (await claim()).offer.halted_reason == "no permission"
     assert len((await claim(which=Quota("other", "medium"))).claims) == 1
-    await batches.resume(store, at_zoom, "tester")
+    await lifecycle.resume(store, at_zoom, "tester")
     assert len((await claim()).claims) == 1
 
 
@@ -401,12 +401,12 @@ async def test_a_batch_with_nothing_left_is_done_whatever_held_it(store, order, 
     batch_id = await order(["a"])
     [held] = (await claim()).claims
     if state == "paused":
-        await batches.pause(store, batch_id, "tester")
+        await lifecycle.pause(store, batch_id, "tester")
     ledger = Ledger([closing(held, Outcome.OK, TaskState.SUCCEEDED, hand.now)])
     if state == "halted":
         ledger.batch_halts[batch_id] = "why"
     await results.record(store, ledger)
-    assert await batches.finish(store) == [batch_id]
+    assert await lifecycle.finish(store) == [batch_id]
     assert await rows(store, "SELECT state, wrapped_key FROM batch") == [("done", None)]
 
 

@@ -12,7 +12,7 @@ from bulkreset.errors import DamagedBatch, KeyMismatch, StoreError
 from bulkreset.model import Action, BatchState, Outcome, Quota, TaskState
 from bulkreset.options import Options
 from bulkreset.report.status import status
-from bulkreset.store import batches, control, damage, quotas, results
+from bulkreset.store import batches, control, damage, lifecycle, quotas, results
 from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
@@ -211,7 +211,7 @@ async def test_a_task_whose_attempts_are_ahead_of_it_fails_and_can_be_ordered_ag
     await claim()
     await harm(store, "task", "state = 'pending', attempt = 0, lease_until = NULL, worker = NULL")
     assert len((await damage.mark(store, LABELS)).tasks) == 2
-    assert await batches.retry(store, batch_id, "tester", outcomes=(), fresh_key=lambda: "key") == 2
+    assert await lifecycle.retry(store, batch_id, "tester", outcomes=(), fresh_key=lambda: "key") == 2
     assert {one.n for one in (await claim()).claims} == {2}
     assert (await batches.get(store, batch_id)).damaged == 0
 
@@ -244,7 +244,7 @@ async def test_users_whose_rows_are_gone_halt_their_batch_once(store, order, cla
     await change(store, "DELETE FROM task WHERE user_ref = 'b'")
     await damage.mark(store, LABELS)
     assert (await batches.get(store, batch_id)).state is BatchState.HALTED
-    await batches.resume(store, batch_id, "tester")
+    await lifecycle.resume(store, batch_id, "tester")
     await damage.mark(store, LABELS)
     shown = await batches.get(store, batch_id)
     assert (shown.state, shown.damaged) == (BatchState.OPEN, 1)
@@ -319,7 +319,7 @@ async def test_a_damaged_limit_halts_its_account_alone(store, order, claim, assi
     assert list((await damage.mark(store, LABELS)).quotas) == [QUOTA]
     async with store.read() as conn:
         assert "damaged" in (await quotas.halts(conn))["zoom"]
-    await batches.resume(store, damaged, "tester")
+    await lifecycle.resume(store, damaged, "tester")
     assert (await claim(daily=10)).claims == []  # a window passes first
     assert (await damage.mark(store, LABELS)).quotas == {}
 

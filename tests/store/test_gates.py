@@ -8,7 +8,7 @@ from closings import closing, rows, succeeded
 from bulkreset.errors import UsageError
 from bulkreset.model import BatchState, Outcome, TaskState
 from bulkreset.options import Options
-from bulkreset.store import batches, control, results
+from bulkreset.store import batches, control, lifecycle, results
 from bulkreset.store.results import Ledger
 from bulkreset.store.rosters import PlannedEntry
 
@@ -35,7 +35,7 @@ async def test_canaries_of_whom_none_succeeded_open_nothing(store, order, claim,
     found = await batches.get(store, batch_id)
     assert (found.state, found.state_reason.split(";")[0]) == (BatchState.HALTED, "none of 2 canaries succeeded")
     assert (await claim()).claims == []
-    await batches.resume(store, batch_id, "bob")
+    await lifecycle.resume(store, batch_id, "bob")
     assert [one.user_ref for one in (await claim()).claims] == ["c"]
 
 
@@ -82,9 +82,9 @@ async def test_a_ramp_begins_anew_where_a_batch_goes_on(store, order, claim, han
         await results.record(store, Ledger([succeeded(one, hand.now) for one in first.claims]))
         await control.advance(store)
     else:
-        await batches.pause(store, batch_id, "bob")
+        await lifecycle.pause(store, batch_id, "bob")
     hand.pass_(3600)
-    await batches.resume(store, batch_id, "bob")
+    await lifecycle.resume(store, batch_id, "bob")
     claimed = await claim(rate=100)
     assert claimed.held_back
     assert len(claimed.claims) < 20
@@ -95,8 +95,8 @@ async def test_a_batch_that_was_not_begun_keeps_its_ramp_for_its_beginning(store
     users = [f"u{n:03}" for n in range(400)]
     start = hand.now + timedelta(hours=2)
     batch_id = await order(users, options=Options(ramp_s=600), not_before=start)
-    await batches.pause(store, batch_id, "bob")
-    await batches.resume(store, batch_id, "bob")
+    await lifecycle.pause(store, batch_id, "bob")
+    await lifecycle.resume(store, batch_id, "bob")
     hand.pass_(3 * 3600)
     claimed = await claim(rate=100)
     assert claimed.held_back
@@ -123,16 +123,16 @@ async def test_nobody_approves_twice_under_a_name_that_was_taken(store, order):
 
 
 async def retry(store, batch_id, actor):
-    await batches.retry(store, batch_id, actor, outcomes=[], fresh_key=lambda: "key")
+    await lifecycle.retry(store, batch_id, actor, outcomes=[], fresh_key=lambda: "key")
 
 
-@pytest.mark.parametrize("act", [batches.pause, batches.resume, retry])
+@pytest.mark.parametrize("act", [lifecycle.pause, lifecycle.resume, retry])
 async def test_a_draft_is_started_by_its_approvals_and_by_nothing_else(store, order, claim, act):
     """Not by whatever else is done to batches, and `finish` leaves it alone."""
     batch_id = await order(["a"], approvals_needed=1)
     with pytest.raises(UsageError):
         await act(store, batch_id, "bob")
-    assert await batches.finish(store) == []
+    assert await lifecycle.finish(store) == []
     assert await control.advance(store) == []
     assert await rows(store, "SELECT state FROM batch") == [("draft",)]
     assert (await claim()).claims == []

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from bulkreset.model import Outcome, Quota, Skip, TaskState
 from bulkreset.options import Options
-from bulkreset.store import batches, results
+from bulkreset.store import lifecycle, results
 from bulkreset.store.engine import LONG
 from bulkreset.store.quotas import Pause
 from bulkreset.store.results import Ledger
@@ -69,5 +69,5 @@ async def test_of_two_labels_that_claim_first_at_once_one_gets_the_batch(store, 
         held = [one for claimed in both for one in claimed.claims]
         assert held
         await results.record(store, Ledger([succeeded(one, hand.now) for one in held]))
-        await batches.cancel(store, batch_id, "bob")
+        await lifecycle.cancel(store, batch_id, "bob")
         hand.pass_(1)

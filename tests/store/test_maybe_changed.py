@@ -3,9 +3,9 @@
 import pytest
 from closings import closing, rows, succeeded
 
-from bulkreset.model import Outcome, TaskState
-from bulkreset.store import batches, results
-from bulkreset.store.results import UNCLEAR_LIMIT, Ledger
+from bulkreset.model import UNCLEAR_LIMIT, Outcome, TaskState
+from bulkreset.store import batches, lifecycle, results
+from bulkreset.store.results import Ledger
 
 FINAL = (TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED)
 
@@ -68,7 +68,7 @@ async def test_who_is_cancelled_after_a_lost_call_is_not_taken_for_untouched(sto
     batch_id = await order(["a", "b"])
     await claim(1)
     await results.rescue(store, all_running=True)
-    await batches.cancel(store, batch_id, "ada")
+    await lifecycle.cancel(store, batch_id, "ada")
     assert await flags(store) == [("cancelled", True), ("cancelled", False)]
     assert (await batches.get(store, batch_id)).maybe_changed == {"cancelled": 1}
 
@@ -78,7 +78,7 @@ async def test_a_retry_forgets_no_doubt(store, order, claim, hand):
     batch_id = await order(["a"])
     (held,) = (await claim()).claims
     await record(store, closing(held, Outcome.UNKNOWN, TaskState.FAILED, hand.now, maybe_changed=True))
-    await batches.retry(store, batch_id, "ada", outcomes=[], fresh_key=lambda: "wrapped")
+    await lifecycle.retry(store, batch_id, "ada", outcomes=[], fresh_key=lambda: "wrapped")
     hand.pass_(2)
     (again,) = (await claim()).claims
     assert (again.maybe_landed, again.maybe_changed) == (False, True)

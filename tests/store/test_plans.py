@@ -7,7 +7,7 @@ from closings import succeeded
 from sqlalchemy import event, text
 
 from bulkreset.model import Quota
-from bulkreset.store import batches, due, results
+from bulkreset.store import batches, due, lifecycle, results
 from bulkreset.store.results import Ledger
 
 QUOTA = Quota("zoom", "medium")
@@ -102,7 +102,7 @@ async def test_no_statement_of_the_hot_path_walks_a_table(million, order, claim,
     await results.record(million, Ledger([succeeded(c, hand.now) for c in held[:25]]))
     hand.pass_(60)
     assert await results.rescue(million) == 25
-    await batches.finish(million)
+    await lifecycle.finish(million)
     async with million.read() as conn:
         assert await due.next_due(conn, QUOTA) <= hand.now
     await order(["user950000", "b"])

@@ -17,7 +17,7 @@ from bulkreset.errors import StoreError, UsageError
 from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Outcome, Quota, TaskState
-from bulkreset.store import batches, claims, engine, quotas, results
+from bulkreset.store import batches, claims, engine, lifecycle, quotas, results
 from bulkreset.store.engine import Bounds
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import Ledger
@@ -86,11 +86,11 @@ class Crowd:
     async def operate(self, store, act, batch_id):
         match act:
             case "retry":
-                await batches.retry(store, batch_id, "t", outcomes=[], fresh_key=lambda: "key2")
+                await lifecycle.retry(store, batch_id, "t", outcomes=[], fresh_key=lambda: "key2")
             case "policy":
                 await batches.set_policy(store, self.dice.choice(ACCOUNTS), f"p{self.dice.randint(0, 9)}")
             case "finish":
-                await batches.finish(store)
+                await lifecycle.finish(store)
             case "rescue":
                 await results.rescue(store, all_running=self.dice.random() < 0.3)
             case _:
@@ -102,10 +102,10 @@ class Crowd:
             self.hand.pass_(60)
             for batch_id in self.ids:
                 with suppress(UsageError):
-                    await batches.resume(store, batch_id, "t")
+                    await lifecycle.resume(store, batch_id, "t")
             for account in ACCOUNTS:
                 await results.record(store, succeed(await claim_from(store, account, 100), self.hand.now))
-            await batches.finish(store)
+            await lifecycle.finish(store)
 
 
 async def test_whatever_many_workers_and_operators_do_at_once_nobody_deadlocks_and_nothing_is_lost(
@@ -267,7 +267,7 @@ async def test_a_worker_that_stands_still_in_a_transaction_gives_its_rows_back(s
     async def stand_still():
         async with store.write(still) as stopped:
             await stopped.execute(change, {"id": batch_id})
-            await batches.pause(store, batch_id, "tester")  # waits until the server has ended the other
+            await lifecycle.pause(store, batch_id, "tester")  # waits until the server has ended the other
             await stopped.execute(change, {"id": batch_id})
 
     with pytest.raises(StoreError) as caught:

@@ -8,7 +8,7 @@ from closings import succeeded
 
 from bulkreset.model import BatchState, Decision, Outcome, Quota, Result, TaskState, Verdict
 from bulkreset.report.status import AccountStatus, eta, status
-from bulkreset.store import batches, results, workers
+from bulkreset.store import lifecycle, results, workers
 from bulkreset.store.quotas import Halt, Pause
 from bulkreset.store.results import Closing, Ledger
 
@@ -83,9 +83,9 @@ async def test_workers_are_seen_until_ten_minutes_after(store, hand):
 async def test_a_finished_batch_is_not_shown(store, order, hand):
     """Only what is unfinished; a paused one has no end in sight."""
     done, paused = await order(["a"]), await order(["b"])
-    await batches.cancel(store, done, "tester")
-    await batches.finish(store)
-    await batches.pause(store, paused, "tester")
+    await lifecycle.cancel(store, done, "tester")
+    await lifecycle.finish(store)
+    await lifecycle.pause(store, paused, "tester")
     found = (await status(store)).batches
     assert [(one.batch.id, one.batch.state, one.eta_s) for one in found] == [(paused, BatchState.PAUSED, None)]
 

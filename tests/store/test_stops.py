@@ -6,7 +6,7 @@ import pytest
 from closings import succeeded
 
 from bulkreset.model import Decision, Outcome, Result, TaskState, Verdict
-from bulkreset.store import batches, results, stops, workers
+from bulkreset.store import lifecycle, results, stops, workers
 from bulkreset.store.filelock import file_lock
 from bulkreset.store.results import Closing, Ledger
 from bulkreset.store.stops import PATIENCE, Confirmation
@@ -52,7 +52,7 @@ def confirms(store, stop, *, departed=0, in_flight=0, worker="w1"):
     return act
 
 
-@pytest.mark.parametrize("act", [batches.pause, batches.cancel])
+@pytest.mark.parametrize("act", [lifecycle.pause, lifecycle.cancel])
 async def test_nobody_is_waited_for_where_nothing_is_claimed(store, order, claim, settle, runner, act):
     """Without a claim, or once every claim has its result, a stop has settled at once."""
     first, second = await order(["a"]), await order(["b", "c"])
@@ -65,7 +65,7 @@ async def test_nobody_is_waited_for_where_nothing_is_claimed(store, order, claim
     assert (outcome.silent, waited) == ((), 0)
 
 
-@pytest.mark.parametrize("act", [batches.pause, batches.cancel])
+@pytest.mark.parametrize("act", [lifecycle.pause, lifecycle.cancel])
 async def test_a_worker_with_claims_confirms_and_tells_what_left(store, order, claim, settle, runner, act):
     """The stop settles with the confirmation, and counts what the worker says; other batches are not asked."""
     batch_id, _ = await order(["a", "b", "c"]), await order(["d"])
@@ -80,7 +80,7 @@ async def test_a_worker_that_does_not_confirm_is_named(store, order, claim, sett
     await workers.arrive(store, "w1")
     batch_id = await order(["a", "b", "c"])
     claims = (await claim(rate=10)).claims
-    stop = await batches.pause(store, batch_id, "tester")
+    stop = await lifecycle.pause(store, batch_id, "tester")
     outcome, waited = await settle(stop)
     [holder] = outcome.silent
     assert waited == PATIENCE.total_seconds()
@@ -92,7 +92,7 @@ async def test_every_worker_is_asked(store, order, claim, settle, runner):
     """One that confirms does not speak for another."""
     batch_id = await order(["a", "b", "c", "d"])
     await claim(2)
-    stop = await batches.pause(store, batch_id, "tester")
+    stop = await lifecycle.pause(store, batch_id, "tester")
     outcome, _ = await settle(stop, confirms(store, stop, worker="w2", departed=1))
     assert ([one.worker for one in outcome.silent], outcome.departed) == (["w1"], 1)
 
@@ -101,10 +101,10 @@ async def test_an_earlier_stop_s_confirmation_does_not_count(store, order, claim
     """Paused, confirmed, resumed, paused again: the second stop is confirmed anew."""
     batch_id = await order(["a", "b"])
     await claim(1)
-    first = await batches.pause(store, batch_id, "tester")
+    first = await lifecycle.pause(store, batch_id, "tester")
     await confirms(store, first, in_flight=1)()
-    await batches.resume(store, batch_id, "tester")
-    second = await batches.pause(store, batch_id, "tester")
+    await lifecycle.resume(store, batch_id, "tester")
+    second = await lifecycle.pause(store, batch_id, "tester")
     assert second.number == first.number + 1
     outcome, _ = await settle(second)
     assert [one.worker for one in outcome.silent] == ["w1"]
@@ -116,8 +116,8 @@ async def test_a_stop_that_somebody_lifts_is_waited_for_no_longer(store, order, 
     """Resumed while it is waited for, the batch may be sent from again."""
     batch_id = await order(["a"])
     await claim()
-    stop = await batches.pause(store, batch_id, "tester")
-    outcome, waited = await settle(stop, lambda: batches.resume(store, batch_id, "tester"))
+    stop = await lifecycle.pause(store, batch_id, "tester")
+    outcome, waited = await settle(stop, lambda: lifecycle.resume(store, batch_id, "tester"))
     assert (outcome.silent, waited) == ((), 1)
 
 
@@ -127,7 +127,7 @@ async def test_calls_that_are_on_record_already_count_too(store, order, claim, s
     before, after, unsent = (await claim()).claims
     await results.record(store, Ledger([succeeded(before, hand.now)]))
     hand.pass_(0.2)
-    stop = await batches.cancel(store, batch_id, "tester")
+    stop = await lifecycle.cancel(store, batch_id, "tester")
     hand.pass_(0.1)
 
     async def ends():
@@ -141,7 +141,7 @@ async def test_a_file_that_nobody_runs_on_needs_no_confirmation(store, order, cl
     """A killed runner's claims are in the table, and its lock on the file is gone: nothing can leave."""
     batch_id = await order(["a"])
     await claim()
-    stop = await batches.pause(store, batch_id, "tester")
+    stop = await lifecycle.pause(store, batch_id, "tester")
     outcome, waited = await settle(stop)
     if store.sqlite:
         assert (outcome.silent, waited) == ((), 0)
@@ -152,7 +152,7 @@ async def test_a_file_that_nobody_runs_on_needs_no_confirmation(store, order, cl
 async def test_what_stands_is_looked_up_by_batch(store, order):
     """State, stop and halt of the batches that are asked for."""
     first, second = await order(["a"]), await order(["b"])
-    stop = await batches.pause(store, first, "tester")
+    stop = await lifecycle.pause(store, first, "tester")
     async with store.read() as conn:
         found = {one.batch_id: one for one in await stops.look(conn, [first, second])}
     assert (found[first].state, found[first].stop_no, found[first].stopped_at) == ("paused", 1, stop.at)

@@ -10,7 +10,7 @@ from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action, Outcome, Quota, TaskState
 from bulkreset.report import queries
-from bulkreset.store import audit, batches, due, keys, quotas, results
+from bulkreset.store import audit, batches, due, keys, lifecycle, quotas, results
 from bulkreset.store.batches import NewBatch
 from bulkreset.store.pace import Pacer
 from bulkreset.store.quotas import Halt, Pause, Window
@@ -89,9 +89,9 @@ async def test_batches_are_found_by_id_by_account_and_while_unfinished(store, or
     """The oldest first, each with its own counts, and none that was not asked for."""
     done = await order(["a"])
     await end(store, hand, await claim())
-    assert await batches.finish(store) == [done]
+    assert await lifecycle.finish(store) == [done]
     cancelled = await order(["b"])
-    await batches.cancel(store, cancelled, "tester")
+    await lifecycle.cancel(store, cancelled, "tester")
     going = await order(["c", "d"])
     other = await order(["c"], account="other")
 
@@ -111,11 +111,11 @@ async def test_batches_are_found_by_id_by_account_and_while_unfinished(store, or
     assert (ended.started_at, ended.finished_at, ended.outcomes) == (hand.now, hand.now, {"ok": 1})
 
 
-@pytest.mark.parametrize("act", [batches.pause, batches.resume, batches.cancel])
+@pytest.mark.parametrize("act", [lifecycle.pause, lifecycle.resume, lifecycle.cancel])
 async def test_a_batch_that_is_not_there_or_is_over_cannot_be_changed(store, order, act):
     """One line that says which batch and what state it is in; nothing is in its trail."""
     batch_id = await order(["a"])
-    await batches.cancel(store, batch_id, "tester")
+    await lifecycle.cancel(store, batch_id, "tester")
     for number, words in ((999, "there is no batch 999"), (batch_id, "is cancelled")):
         with pytest.raises(UsageError, match=words):
             await act(store, number, "tester")
@@ -127,16 +127,16 @@ async def test_a_batch_that_is_not_there_or_is_over_cannot_be_changed(store, ord
 async def test_pause_and_resume_leave_their_reasons_and_the_trail(store, order):
     """Who paused it is shown while it is paused, and both are in the trail."""
     batch_id = await order(["a"])
-    await batches.pause(store, batch_id, "ada")
+    await lifecycle.pause(store, batch_id, "ada")
     batch = await batches.get(store, batch_id)
     assert (batch.state, batch.state_reason) == ("paused", "paused by ada")
     with pytest.raises(UsageError, match="is paused"):
-        await batches.pause(store, batch_id, "ada")
-    await batches.resume(store, batch_id, "bob")
+        await lifecycle.pause(store, batch_id, "ada")
+    await lifecycle.resume(store, batch_id, "bob")
     batch = await batches.get(store, batch_id)
     assert (batch.state, batch.state_reason) == ("open", None)
     with pytest.raises(UsageError, match="is open"):
-        await batches.resume(store, batch_id, "bob")
+        await lifecycle.resume(store, batch_id, "bob")
     assert await kinds(store, batch_id) == ["created", "paused", "resumed"]
 
 
@@ -144,13 +144,13 @@ async def test_a_cancelled_batch_ends_when_its_last_call_is_recorded(store, orde
     """What waits is cancelled at once, what is on its way is recorded, and then the key goes."""
     batch_id = await order(["a", "b", "c"])
     held = (await claim(2)).claims
-    await batches.cancel(store, batch_id, "tester")
-    assert await batches.finish(store) == []
+    await lifecycle.cancel(store, batch_id, "tester")
+    assert await lifecycle.finish(store) == []
     assert await keys.wrapped_keys(store) == [(batch_id, "key")]
     again = closing(held[1], Outcome.UNKNOWN, TaskState.PENDING, hand.now, due_at=hand.now, keep=True, unclear=1)
     ok = closing(held[0], Outcome.OK, TaskState.SUCCEEDED, hand.now)
     assert await results.record(store, Ledger([ok, again])) == 2
-    assert await batches.finish(store) == []
+    assert await lifecycle.finish(store) == []
     assert await rows(store, "SELECT state, sealed FROM task ORDER BY id") == [
         ("succeeded", None),
         ("cancelled", None),
@@ -162,7 +162,7 @@ async def test_a_cancelled_batch_ends_when_its_last_call_is_recorded(store, orde
 
 
 async def retry(store, batch_id, *outcomes):
-    return await batches.retry(store, batch_id, "tester", outcomes=outcomes, fresh_key=lambda: "another key")
+    return await lifecycle.retry(store, batch_id, "tester", outcomes=outcomes, fresh_key=lambda: "another key")
 
 
 async def test_retry_opens_a_finished_batch_with_another_key_and_new_passwords(store, order, claim, hand):
@@ -171,7 +171,7 @@ async def test_retry_opens_a_finished_batch_with_another_key_and_new_passwords(s
     one, two = (await claim()).claims
     failed = closing(two, Outcome.UNKNOWN, TaskState.FAILED, hand.now, tries=3, unclear=20, renewals=1)
     await results.record(store, Ledger([closing(one, Outcome.OK, TaskState.SUCCEEDED, hand.now), failed]))
-    await batches.finish(store)
+    await lifecycle.finish(store)
     hand.pass_(60)
     assert await retry(store, batch_id) == 1
     assert await rows(store, "SELECT state, finished_at, wrapped_key FROM batch") == [
@@ -219,7 +219,7 @@ async def test_retry_of_a_cancelled_batch_is_refused_and_changes_nothing(store, 
     """What was cancelled stays cancelled, its failed tasks too."""
     batch_id = await order(["a", "b"])
     await end(store, hand, await claim(1), Outcome.UNEXPECTED, TaskState.FAILED)
-    await batches.cancel(store, batch_id, "tester")
+    await lifecycle.cancel(store, batch_id, "tester")
     before = await rows(store, "SELECT * FROM task ORDER BY id")
     with pytest.raises(UsageError, match="is cancelled"):
         await retry(store, batch_id)
@@ -230,7 +230,7 @@ async def test_retry_of_a_paused_batch_leaves_it_paused(store, order, claim, han
     """Its operator paused it, and only resume ends that."""
     batch_id = await order(["a", "b"])
     await end(store, hand, await claim(1), Outcome.UNEXPECTED, TaskState.FAILED)
-    await batches.pause(store, batch_id, "tester")
+    await lifecycle.pause(store, batch_id, "tester")
     assert await retry(store, batch_id) == 1
     assert (await batches.get(store, batch_id)).state == "paused"
 
@@ -279,7 +279,7 @@ async def test_accounts_with_open_batches_are_named_once(store, order):
     """A paused batch is no reason to be at work; two open ones are one."""
     await order(["a"])
     await order(["b"])
-    await batches.pause(store, await order(["c"], account="other"), "tester")
+    await lifecycle.pause(store, await order(["c"], account="other"), "tester")
     async with store.read() as conn:
         assert await batches.open_work(conn) == {"zoom": {Action.SET_PASSWORD}}
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkreset.store.tables import slot_text, time_of, time_text
+from bulkreset.store.column_types import slot_text, time_of, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 moments = st.timedeltas(timedelta(0), timedelta(days=2_900_000)).map(lambda passed: EPOCH + passed)

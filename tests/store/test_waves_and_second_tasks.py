@@ -9,7 +9,7 @@ from bulkreset.limits.quota import Spacing
 from bulkreset.limits.rates import SECOND, Rate
 from bulkreset.model import Action, BatchState, Outcome, Quota, Skip, TaskState, Verdict
 from bulkreset.options import Options
-from bulkreset.store import batches, control, due, results
+from bulkreset.store import batches, control, due, lifecycle, results
 from bulkreset.store.results import Escrowed, Ledger
 from bulkreset.store.rosters import PlannedEntry
 
@@ -80,7 +80,7 @@ async def test_a_batch_may_be_held_behind_its_canaries_for_somebody_to_look(stor
     found = await batches.get(store, batch_id)
     assert (found.state, found.state_reason.split(";")[0]) == (BatchState.PAUSED, "0 of 1 canaries failed")
     assert names(await claim()) == []
-    await batches.resume(store, batch_id, "bob")
+    await lifecycle.resume(store, batch_id, "bob")
     assert names(await claim()) == ["b"]
 
 
@@ -106,9 +106,9 @@ async def test_sessions_are_ended_after_the_password_is_set_and_not_before(store
     (second,) = (await claim(which=LIGHT)).claims
     assert (second.user_ref, second.action, second.password) == ("a", Action.REVOKE_SESSIONS, None)
     await results.record(store, Ledger([chained(succeeded(two, hand.now)), succeeded(second, hand.now)]))
-    assert await batches.finish(store) == []
+    assert await lifecycle.finish(store) == []
     await results.record(store, Ledger([succeeded(c, hand.now) for c in (await claim(which=LIGHT)).claims]))
-    assert await batches.finish(store) == [batch_id]
+    assert await lifecycle.finish(store) == [batch_id]
     found = await batches.get(store, batch_id)
     assert (found.total, found.counts["succeeded"], found.sessions["succeeded"], found.left) == (2, 2, 2, 0)
 
@@ -118,7 +118,7 @@ async def test_sessions_stay_where_no_password_was_set(store, order, claim, hand
     batch_id = await order(["a"], options=Options(revoke_sessions=True))
     await results.record(store, Ledger([chained(failed((await claim()).claims[0], hand.now))]))
     assert await rows(store, SESSIONS) == [("a", "skipped", 1)]
-    await batches.retry(store, batch_id, "bob", outcomes=[], fresh_key=lambda: "key")
+    await lifecycle.retry(store, batch_id, "bob", outcomes=[], fresh_key=lambda: "key")
     assert await rows(store, SESSIONS) == [("a", "pending", None)]
     await results.record(store, Ledger([chained(succeeded((await claim()).claims[0], hand.now))]))
     assert names(await claim(which=LIGHT)) == ["a"]
@@ -215,4 +215,4 @@ async def test_two_labels_of_one_account_claim_from_one_batch_side_by_side(store
     async with store.read() as conn:
         assert await due.next_due(conn, LIGHT) <= hand.now
         assert await due.next_due(conn, MEDIUM) is None
-    assert await batches.finish(store) == []
+    assert await lifecycle.finish(store) == []
