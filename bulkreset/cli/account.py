@@ -231,7 +231,7 @@ async def _own_password(settings: "Settings", name: str) -> None:
     from bulkreset.errors import ConfigError, ProviderRefused, UsageError
     from bulkreset.limits.quota import Spacing
     from bulkreset.model import Action, Outcome, Quota
-    from bulkreset.providers import kind_of, known_kinds, open_provider
+    from bulkreset.providers import KINDS, kind_of, open_provider
     from bulkreset.providers.http import WriteTransport
     from bulkreset.secret import Secret
     from bulkreset.store.pace import Pacer
@@ -239,7 +239,7 @@ async def _own_password(settings: "Settings", name: str) -> None:
     account = settings.account(name)
     change = kind_of(account).change_own_password
     if change is None:
-        able = [kind.title for kind in known_kinds().values() if kind.change_own_password is not None]
+        able = [kind.title for kind in KINDS.values() if kind.change_own_password is not None]
         raise ConfigError(
             f"account {name!r} is at {account.provider}; only {' and '.join(able)} lets users set their own "
             "password"

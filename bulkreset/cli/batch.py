@@ -109,10 +109,10 @@ def pause(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> N
 @app.command()
 def resume(context: typer.Context, batch_id: BatchId, as_json: Json = False) -> None:
     """Go on with a paused or halted batch, and lift the halt of its account."""
-    from bulkreset.store import batches
+    from bulkreset.store import lifecycle
 
     async def work(store: "Store") -> "Seen":
-        await batches.resume(store, batch_id, person(context.obj.settings()))
+        await lifecycle.resume(store, batch_id, person(context.obj.settings()))
         return await _look(store, batch_id)
 
     _show(_with_store(context, work), as_json=as_json)
@@ -149,7 +149,7 @@ def retry(
     With --outcome, skipped tasks that ended so are taken too.
     """
     from bulkreset.model import Outcome
-    from bulkreset.store import batches
+    from bulkreset.store import lifecycle
 
     outcomes = [Outcome(word) for word in known_words("outcome", outcome, Outcome)]
 
@@ -158,7 +158,7 @@ def retry(
             master = master_key(settings)
             return master.wrap(master.new_batch_key())
 
-        await batches.retry(store, batch_id, person(settings), outcomes=outcomes, fresh_key=fresh_key)
+        await lifecycle.retry(store, batch_id, person(settings), outcomes=outcomes, fresh_key=fresh_key)
         return await _look(store, batch_id)
 
     invocation: Invocation = context.obj
@@ -267,9 +267,9 @@ def _stop(context: typer.Context, verb: str, batch_id: int, *, as_json: bool) ->
 
     from bulkreset.cli import stopping
     from bulkreset.report.render import batch_full
-    from bulkreset.store import batches
+    from bulkreset.store import lifecycle
 
-    act = {"pause": batches.pause, "cancel": batches.cancel}[verb]
+    act = {"pause": lifecycle.pause, "cancel": lifecycle.cancel}[verb]
 
     async def work(store: "Store") -> tuple["Seen", "Outcome", "datetime"]:
         who = person(context.obj.settings())

@@ -100,10 +100,10 @@ def columns_of(out: TextIO) -> int | None:
 
 def possible_id(batch_id: int) -> int:
     """Refuse a batch number that no database can hold."""
-    from bulkreset.errors import UsageError
+    from bulkreset.errors import NoSuchBatch
 
     if batch_id >= 2**63:
-        raise UsageError(f"there is no batch {batch_id}; `bulkreset batch list` shows the batches there are")
+        raise NoSuchBatch(batch_id)
     return batch_id
 
 

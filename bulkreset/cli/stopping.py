@@ -41,10 +41,10 @@ async def begun(store: "Store", batch_id: int, act: "Callable[[], Awaitable[Stop
 
 async def settled(store: "Store", stop: "Stop") -> tuple["Outcome", "datetime"]:
     """Wait for the workers that have claims of a stopped batch; return what came of it, and when that was."""
-    from bulkreset.store import batches, stops
+    from bulkreset.store import lifecycle, stops
 
     outcome = await stops.settled(store, stop)
-    await batches.finish(store)  # what workers have given back meanwhile is cancelled with the rest
+    await lifecycle.finish(store)  # what workers have given back meanwhile is cancelled with the rest
     async with store.read() as conn:
         return outcome, await store.now(conn)
 

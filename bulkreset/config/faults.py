@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bulkreset.config.settings import NO_PROVIDER, UNKNOWN_PROVIDER, Settings
-from bulkreset.providers import known_kinds
+from bulkreset.providers import KINDS, names
 from bulkreset.settings import AccountSettings
 
 Place = tuple[str | int, ...]
@@ -146,8 +146,8 @@ def _meant(place: Place, missing: set[Place]) -> str | None:
     """Find the key that was meant: one that is missing beside it, before any other of the table."""
     word = str(place[-1])
     absent = [str(other[-1]) for other in missing if other[:-1] == place[:-1]]
-    for names in (absent, sorted(_keys(place[:-1]))):
-        if close := get_close_matches(word, names, 1):
+    for keys in (absent, sorted(_keys(place[:-1]))):
+        if close := get_close_matches(word, keys, 1):
             return close[0]
     return None
 
@@ -165,7 +165,7 @@ def _keys(table: Place) -> set[str]:
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
     if kind is AccountSettings:
-        yield from (known.settings for known in known_kinds().values())
+        yield from (known.settings for known in KINDS.values())
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
     for part in get_args(kind):
@@ -191,10 +191,10 @@ def _advice(place: Place, error: ErrorDetails) -> str:
     if kind in ("model_type", "model_attributes_type") and place and place[-1] in _SECRETS:
         return ' must be { env = "NAME" } or { file = "PATH" }, never the secret itself'
     if kind == NO_PROVIDER:
-        names = " or ".join(f'"{name}"' for name in known_kinds())
-        return f" has no provider; add provider = {names}"
+        known = " or ".join(f'"{name}"' for name in names())
+        return f" has no provider; add provider = {known}"
     if kind == UNKNOWN_PROVIDER:
-        return f": there is no provider {error['ctx']['provider']!r}; there is: {', '.join(known_kinds())}"
+        return f": there is no provider {error['ctx']['provider']!r}; there is: {', '.join(names())}"
     return f" {_PLAIN[kind]}" if kind in _PLAIN else f": {_message(error)}"
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from bulkreset.errors import BrokenAccount, ConfigError
-from bulkreset.providers import known_kinds
+from bulkreset.providers import kind_named
 from bulkreset.settings import (
     AccountSettings,
     ApprovalSettings,
@@ -25,6 +25,9 @@ NO_PROVIDER = "no_provider"
 UNKNOWN_PROVIDER = "unknown_provider"
 """The kind of fault of an account whose provider there is none of; `provider` in its context is the name."""
 
+BAD_PLUG_IN = "bad_plug_in"
+"""The kind of fault of an account whose provider another package brings, and that one cannot be used."""
+
 
 def _of_its_kind(value: object) -> AccountSettings:
     """Read an account's table by the settings of the provider that it names."""
@@ -35,7 +38,10 @@ def _of_its_kind(value: object) -> AccountSettings:
     name = value.get("provider")
     if name is None:
         raise PydanticCustomError(NO_PROVIDER, "has no provider")
-    kind = known_kinds().get(name) if isinstance(name, str) else None
+    try:
+        kind = kind_named(name) if isinstance(name, str) else None
+    except ConfigError as error:
+        raise PydanticCustomError(BAD_PLUG_IN, "{reason}", {"reason": str(error)}) from None
     if kind is None:
         raise PydanticCustomError(UNKNOWN_PROVIDER, "there is no such provider", {"provider": name})
     return kind.settings.model_validate(value)
