@@ -15,6 +15,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 SQLITE = "sqlite:///bulkreset.db"
 
 
+KINDS_OF_TESTS = {
+    **dict.fromkeys(("limits", "passwords", "report", "runner"), "unit"),
+    **dict.fromkeys(("cli", "e2e", "intake", "providers", "sandbox", "store"), "integration"),
+    "chaos": "chaos",
+    **dict.fromkeys(("benchmarks_smoke", "deploy", "docs"), "docs"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark each test by its folder; what is in none is about a module at the top of the package."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        item.add_marker(KINDS_OF_TESTS.get(folder, "unit") if folder.endswith(".py") else KINDS_OF_TESTS[folder])
+
+
 @pytest.fixture(scope="session")
 def postgres_server():
     from databases import Server

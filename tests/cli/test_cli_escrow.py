@@ -23,7 +23,7 @@ from bulkreset.passwords.keyfile import read_secret_file
 from bulkreset.passwords.vault import MasterKey
 from bulkreset.report.render import harmless
 from bulkreset.secret import Secret
-from bulkreset.store.tables import time_text
+from bulkreset.store.column_types import time_text
 
 IDENTITY, OTHER = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 TO = tuple(str(key.to_public()) for key in (IDENTITY, OTHER))
