@@ -171,7 +171,7 @@ async def test_results_that_could_not_be_saved_are_saved_before_anything_is_resc
         polled.set()
         return await finish(store)
 
-    monkeypatch.setattr(batches, "finish", watched)
+    monkeypatch.setattr(lifecycle, "finish", watched)
     running = "SELECT count(*) FROM task WHERE lease_until >= strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
     async def come_back(worker):

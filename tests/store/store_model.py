@@ -285,7 +285,7 @@ class Switch:
 
     async def run(self, store):
         try:
-            await getattr(batches, self.kind)(store, self.batch_id, "tester")
+            await getattr(lifecycle, self.kind)(store, self.batch_id, "tester")
         except UsageError:
             return False
         return True

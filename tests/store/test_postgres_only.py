@@ -94,7 +94,7 @@ class Crowd:
             case "rescue":
                 await results.rescue(store, all_running=self.dice.random() < 0.3)
             case _:
-                await getattr(batches, act)(store, batch_id, "t")
+                await getattr(lifecycle, act)(store, batch_id, "t")
 
     async def wind_up(self, store):
         await results.rescue(store, all_running=True)
