@@ -33,9 +33,9 @@ Claim = Callable[..., Awaitable[Claimed]]
 class Claimer:
     """The one that claims for a lane; `busy` while a claim is under way."""
 
-    def __init__(self, parts: Parts, *, claim: Claim = claims.claim) -> None:
+    def __init__(self, parts: Parts, *, claim: Claim | None = None) -> None:
         self.busy = False
-        self._claim_from_store = claim
+        self._claim_from_store = claim or claims.claim
         self._parts = parts
         self._context = parts.context
         self._quota = parts.quota

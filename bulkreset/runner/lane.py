@@ -16,13 +16,12 @@ from bulkreset.runner.dispatcher import Dispatcher
 from bulkreset.runner.parts import Parts
 from bulkreset.runner.sender import Sender
 from bulkreset.runner.waiting import until_set
-from bulkreset.store import claims
 
 
 class Lane:
     """The loop of one quota. Start `run` as a task; `stop` ends it with nothing in hand."""
 
-    def __init__(self, parts: Parts, *, claim: Claim = claims.claim) -> None:
+    def __init__(self, parts: Parts, *, claim: Claim | None = None) -> None:
         self.quota = parts.quota
         self.provider = parts.provider
         self._parts = parts
