@@ -112,7 +112,7 @@ async def test_a_small_batch_that_comes_later_ends_long_before_the_huge_one(acco
 
 async def test_a_pause_of_one_account_is_kept_by_all_workers_and_slows_no_other(account, installation):
     """While one account waits as its 429 asks for, the other is done; the pause holds for every worker."""
-    waits = account("waits", count=60, per_second=100, faults=[{"kind": "429", "retry_after": 2, "times": 1}])
+    waits = account("waits", count=60, per_second=100, faults=[{"kind": "429", "retry_after": 4, "times": 1}])
     goes = account("goes", count=60, per_second=100)
     await installation.order("waits", addresses(1, 60))
     await installation.order("goes", addresses(1, 60))
