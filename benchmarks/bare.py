@@ -33,7 +33,7 @@ async def _worker(
 ) -> None:
     for number in numbers:
         # Dots between, since one in a thousand at random has a run that the mock server refuses.
-        password = f"Aa1!{'.'.join(secrets.token_hex(10))}"
+        password = f"Aa1!{'.'.join(secrets.token_hex(6))}"
         body = json.dumps({"password": password}).encode()
         target = f"{url}/v2/users/user{number:05d}%40example.com/password"
         async with session.put(target, data=body, headers=headers) as answer:
