@@ -11,7 +11,7 @@ from bulkreset.errors import KeyMismatch, StoreError
 from bulkreset.limits.clock import ClockWatch
 from bulkreset.model import UNCLEAR_LIMIT, Outcome, Quota, TaskState
 from bulkreset.options import Options
-from bulkreset.store import due, lifecycle, results
+from bulkreset.store import claims, due, lifecycle, results
 from bulkreset.store.quotas import Halt, Pause, at
 from bulkreset.store.results import Ledger
 from bulkreset.store.tables import quota
@@ -423,3 +423,25 @@ async def test_a_clock_that_was_set_costs_a_window_and_gives_no_slot_twice(store
     hand.pass_(1.9)
     slots = (await claim(20, rate=20)).offer.slots
     assert at(slots.start) >= set_at + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(("slow", "readings", "doubt"), [(0, 1, 0.0), (1, 2, 0.0), (9, 3, 1.0)])
+async def test_the_databases_clock_is_read_again_where_a_reading_was_slow(
+    order, claim, monkeypatch, slow, readings, doubt
+):
+    """All slots of a claim would be given back by such a reading; but three are enough, since others wait."""
+
+    class Instants:
+        asked = 0
+
+        def __call__(self):
+            reading, ends = divmod(self.asked, 2)
+            self.asked += 1
+            return reading * 10.0 + (1.0 if ends and reading < slow else 0.0)
+
+    instants = Instants()
+    monkeypatch.setattr(claims, "monotonic", instants)
+    await order(["a@x.org"])
+    claimed = await claim()
+    assert (instants.asked, claimed.clock_doubt) == (2 * readings, doubt)
+    assert claimed.read_at == 10.0 * (readings - 1) + doubt
