@@ -22,7 +22,7 @@ KINDS = {
         "email": "api@x.org",
         "api_token": {"env": "NONE"},
     },
-    "made_up": {"provider": "made_up"},
+    "made_up": {"provider": "made_up", "colour": "red"},
 }
 
 

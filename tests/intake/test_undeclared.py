@@ -1,47 +1,22 @@
 """A kind of provider that declares nothing: whoever might be spared is, until its capabilities say otherwise."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 from fake_account import user
+from made_up import KIND
 
 from bulkreset import providers
 from bulkreset.errors import ConfigError, InputError
 from bulkreset.intake.filters import filters_for
-from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Action
 from bulkreset.options import Options
 from bulkreset.providers.base import Role, Status
 from bulkreset.providers.capabilities import Capabilities
-from bulkreset.providers.kind import ProviderKind
-from bulkreset.settings import AccountSettings
-
-
-class MadeUpSettings(AccountSettings):
-    provider: str = "made_up"
-
-    @property
-    def address(self):
-        return "https://made-up.example"
-
-    @property
-    def labels(self):
-        return ("default",)
-
-    def rate(self, label):
-        return Rate(100_000_000, SECOND)
 
 
 def made_up(**declared):
-    return ProviderKind(
-        name="made_up",
-        title="Made Up",
-        settings=MadeUpSettings,
-        capabilities=Capabilities(**declared),
-        labels=dict.fromkeys(Action, "default"),
-        invalid_ref=lambda _: None,
-        open=lambda *_: None,
-    )
+    return replace(KIND, capabilities=Capabilities(**declared))
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A provider that another package brings: found by its entry point, and loaded when a configuration names it."""
 
 import sys
+from pathlib import Path
 
+import made_up
 import pytest
 
 from bulkreset import providers
@@ -9,39 +11,7 @@ from bulkreset.config import load
 from bulkreset.errors import ConfigError
 from bulkreset.providers import kind_of, names
 
-PLUG_IN = """
-from bulkreset.limits.rates import SECOND, Rate
-from bulkreset.model import Action
-from bulkreset.providers.capabilities import Capabilities
-from bulkreset.providers.kind import ProviderKind
-from bulkreset.settings import AccountSettings
-
-
-class Settings(AccountSettings):
-    colour: str
-
-    @property
-    def address(self):
-        return "https://made-up.example"
-
-    @property
-    def labels(self):
-        return ("default",)
-
-    def rate(self, label):
-        return Rate(1, SECOND)
-
-
-KIND = ProviderKind(
-    name="made_up",
-    title="Made Up",
-    settings=Settings,
-    capabilities=Capabilities(),
-    labels=dict.fromkeys(Action, "default"),
-    invalid_ref=lambda ref: None,
-    open=lambda account, settings, base, transport: (account, settings.colour),
-)
-"""
+PLUG_IN = Path(made_up.__file__).read_text("utf-8")
 OTHER_NAME = PLUG_IN.replace('name="made_up"', 'name="other"')
 CONFIG = """[passwords]
 key = { env = "KEY" }
