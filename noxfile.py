@@ -12,6 +12,11 @@ def _install(session: nox.Session, extra: str = "dev") -> None:
     session.env.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start processes that would compile everything anew
 
 
+def _test(session: nox.Session, mark: str, *options: str) -> None:
+    _install(session, "test")
+    session.run("pytest", "-q", "-m", mark, *options, *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, form and layers."""
@@ -31,29 +36,25 @@ def types(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run what needs no server and starts no process: seconds."""
-    _install(session, "test")
-    session.run("pytest", "-q", "-m", "unit", *session.posargs)
+    _test(session, "unit")
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run what needs a database, the mock servers or a command line of its own."""
-    _install(session, "test")
-    session.run("pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "integration", *session.posargs)
+    _test(session, "integration", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Kill, stop and disturb real processes."""
-    _install(session, "test")
-    session.run("pytest", "-q", "-m", "chaos", *session.posargs)
+    _test(session, "chaos")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run what the documents and the deployment examples show."""
-    _install(session, "test")
-    session.run("pytest", "-q", "-m", "docs", *session.posargs)
+    _test(session, "docs")
 
 
 @nox.session

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]
-        item.add_marker(KINDS_OF_TESTS.get(folder, "unit") if folder.endswith(".py") else KINDS_OF_TESTS[folder])
+        item.add_marker("unit" if folder.endswith(".py") else KINDS_OF_TESTS[folder])
 
 
 @pytest.fixture(scope="session")
