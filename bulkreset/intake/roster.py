@@ -158,9 +158,10 @@ class Roster:
         if not self.staging.count("SELECT EXISTS (SELECT 1 FROM shared)"):
             return
         self.staging.run(_TELL_APART)
-        if left := self.staging.first(_STILL_SHARED):
+        if left := self.staging.rows(_STILL_SHARED):
+            [(address, users)] = left
             raise InputError(
-                f"{self._name}: {left[0]!r} is the address of {left[1]} users of the account, who differ only in "
+                f"{self._name}: {address!r} is the address of {users} users of the account, who differ only in "
                 "how it is written; name them by user_id"
             )
 

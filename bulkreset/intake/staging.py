@@ -54,17 +54,10 @@ class Staging:
         with _disk_errors():
             return self._db.execute(question, values).fetchall()
 
-    def first(self, question: str, values: Values = ()) -> tuple[Any, ...] | None:
-        """Return the first row of an answer; None where it has none."""
-        with _disk_errors():
-            row: tuple[Any, ...] | None = self._db.execute(question, values).fetchone()
-        return row
-
     def count(self, question: str) -> int:
         """Return the one number that a question has for an answer."""
-        row = self.first(question)
-        assert row is not None
-        return int(row[0] or 0)
+        [(number,)] = self.rows(question)
+        return int(number)
 
     def chunks(self, question: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of an answer, so many at a time; nothing they depend on may be changed meanwhile."""

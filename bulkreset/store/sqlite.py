@@ -101,20 +101,14 @@ def make_private(path: Path) -> None:
 
 
 def fault(said: str, path: Path) -> StoreError:
-    """Return the error that stands for the driver's words."""
-    kind = next((kind for sign, kind in _KINDS.items() if sign in said.lower()), StoreError)
-    return kind(explain(said, path))
-
-
-def explain(said: str, path: Path) -> str:
-    """Say in one line what the driver's words mean and what to do."""
+    """Return the error that stands for the driver's words; its one line says what they mean and what to do."""
     where = f"the database {path}"
     if "disk i/o" in said.lower() and _is_full(path):  # how SQLite tells it where it must only read
         said = "disk is full"
-    for sign, text in _ADVICE.items():
+    for sign, (kind, text) in _MEANINGS.items():
         if sign in said.lower():
-            return f"{where} {text}"
-    return f"{where} refused a statement: {said.splitlines()[0][:200]}"
+            return kind(f"{where} {text}")
+    return StoreError(f"{where} refused a statement: {said.splitlines()[0][:200]}")
 
 
 def _is_full(path: Path) -> bool:
@@ -126,14 +120,16 @@ def _is_full(path: Path) -> bool:
 
 
 # The driver has no codes for these: its words are all there is.
-_KINDS: Final[dict[str, type[StoreError]]] = {"database is locked": DatabaseLocked, "no such table": NoTables}
-_ADVICE: Final = {
-    "readonly": "is read-only; give this user write permission to the file and its folder",
-    "unable to open": "cannot be opened; check the path and its permissions",
-    "disk is full": "cannot grow: the disk is full; free some space and try again",
-    "database is locked": "stayed locked by another process; try again when that has finished",
-    "malformed": "is damaged; restore it from a backup",
-    "not a database": "is not a SQLite database; check database.url",
-    "no such table": "has no such tables; run `bulkreset db upgrade`",
-    "disk i/o": "cannot be read or written: the disk reports an error",
+_MEANINGS: Final[dict[str, tuple[type[StoreError], str]]] = {
+    "readonly": (StoreError, "is read-only; give this user write permission to the file and its folder"),
+    "unable to open": (StoreError, "cannot be opened; check the path and its permissions"),
+    "disk is full": (StoreError, "cannot grow: the disk is full; free some space and try again"),
+    "database is locked": (
+        DatabaseLocked,
+        "stayed locked by another process; try again when that has finished",
+    ),
+    "malformed": (StoreError, "is damaged; restore it from a backup"),
+    "not a database": (StoreError, "is not a SQLite database; check database.url"),
+    "no such table": (NoTables, "has no such tables; run `bulkreset db upgrade`"),
+    "disk i/o": (StoreError, "cannot be read or written: the disk reports an error"),
 }

@@ -1,6 +1,7 @@
 """Zendesk: what it tells and refuses, and how one of its accounts is opened."""
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from bulkreset.providers.base import Pace, Provider, Role, Status
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 
 def _open(account: str, settings: AccountSettings, base: Path, transport: "ReadTransport") -> "Zendesk":
-    from time import monotonic
-
     from bulkreset.providers.credentials import Credential
     from bulkreset.providers.zendesk.account import Zendesk
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from bulkreset.providers.base import Role, Status
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 
 def _open(account: str, settings: AccountSettings, base: Path, transport: "ReadTransport") -> "Zoom":
-    from time import monotonic
-
     from bulkreset.providers.credentials import Credential
     from bulkreset.providers.zoom.account import Zoom
 
