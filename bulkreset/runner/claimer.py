@@ -5,7 +5,6 @@ here is saved, no halt, room in the buffer, a login, a fresh policy, connections
 """
 
 import math
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from time import monotonic
 from typing import Final
@@ -26,16 +25,12 @@ MOST_CLAIMED: Final = 500
 _LEAD: Final = timedelta(milliseconds=40)
 _LEASE_MARGIN: Final = timedelta(seconds=10)
 
-Claim = Callable[..., Awaitable[Claimed]]
-"""What claims out of the tables: `claims.claim`, outside of tests."""
-
 
 class Claimer:
     """The one that claims for a lane; `busy` while a claim is under way."""
 
-    def __init__(self, parts: Parts, *, claim: Claim | None = None) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.busy = False
-        self._claim_from_store = claim or claims.claim
         self._parts = parts
         self._context = parts.context
         self._quota = parts.quota
@@ -69,10 +64,10 @@ class Claimer:
         parts.way_out.take(claimed.read_at + (at(slot) - claimed.now).total_seconds() for slot in claimed.spent)
         parts.handling.know(claimed.batches)
         if drops != parts.buffer.drops:  # a pause, a halt or a stop came while the transaction ran
-            parts.give_back(claimed.claims, "the buffer was emptied while they were claimed")
+            parts.completions.release(claimed.claims, "the buffer was emptied while they were claimed")
             return 0.02
         if claimed.clock_doubt > parts.pace.spacing.clock_doubt_s:
-            parts.give_back(claimed.claims, "the database's clock could not be read closely enough")
+            parts.completions.release(claimed.claims, "the database's clock could not be read closely enough")
             return 0.1
         self._take(claimed)
         return self._until_next_claim(claimed, most)
@@ -84,7 +79,7 @@ class Claimer:
         took = timedelta(seconds=monotonic() - claimed.read_at)
         self._lead = min(max(_LEAD, 0.9 * self._lead, 1.5 * took), HORIZON / 2)
         for claim in claimed.claims:
-            parts.buffer.put(claim, claimed.read_at + (claim.slot_at - claimed.now).total_seconds())
+            parts.buffer.put(claim, parts.clock.instant(claim.slot_at))
             parts.tally.touched.add(claim.batch_id)
         for batch_id, why in claimed.unusable.items():
             parts.valve.halt_batch(batch_id, f"{why}; then `bulkreset batch resume {batch_id}`")
@@ -153,7 +148,7 @@ class Claimer:
         saved = self._context.recorder.saved
         parts.way_out.beside(self._context.workers(self._quota.account))
         try:
-            claimed = await self._claim_from_store(
+            claimed = await claims.claim(
                 self._context.store,
                 self._quota,
                 parts.pace.spacing,

@@ -62,6 +62,5 @@ class Completions:
 
     def release(self, claims: Iterable[Claim], why: str) -> None:
         """Give claims back that were never sent."""
-        now = self._clock.at(monotonic())
         for claim in claims:
-            self.close(claim, Verdict(Outcome.RELEASED, message=why), None, now, None)
+            self.unsent(claim, Verdict(Outcome.RELEASED, message=why))

@@ -2,9 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Final
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DatabaseClock:
@@ -14,16 +11,16 @@ class DatabaseClock:
     """
 
     def __init__(self) -> None:
-        self._offset = datetime.now(UTC) - _EPOCH - timedelta(seconds=monotonic())
+        self.set(datetime.now(UTC), monotonic())
 
     def set(self, now: datetime, read_at: float) -> None:
         """Take in a reading of the database's clock, and when it was made."""
-        self._offset = now - _EPOCH - timedelta(seconds=read_at)
+        self._now, self._read_at = now, read_at
 
     def at(self, instant: float) -> datetime:
         """Return the database's time at an instant."""
-        return _EPOCH + self._offset + timedelta(seconds=instant)
+        return self._now + timedelta(seconds=instant - self._read_at)
 
     def instant(self, moment: datetime) -> float:
         """Return the instant of a time of the database's."""
-        return (moment - _EPOCH - self._offset).total_seconds()
+        return self._read_at + (moment - self._now).total_seconds()

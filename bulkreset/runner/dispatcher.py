@@ -72,7 +72,7 @@ class Dispatcher:
     def _release_expired(self) -> None:
         """Give back every claim whose slot is too far behind to be used."""
         if late := self._buffer.expired(monotonic() - self._parts.pace.spacing.grace_us / US):
-            self._parts.give_back(late, "its slot had expired")
+            self._parts.completions.release(late, "its slot had expired")
             self._top_up()
 
     def _top_up(self) -> None:

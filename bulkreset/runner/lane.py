@@ -11,7 +11,7 @@ leaves after it but the calls already in flight.
 import asyncio
 from datetime import datetime
 
-from bulkreset.runner.claimer import Claim, Claimer
+from bulkreset.runner.claimer import Claimer
 from bulkreset.runner.dispatcher import Dispatcher
 from bulkreset.runner.parts import Parts
 from bulkreset.runner.sender import Sender
@@ -21,12 +21,12 @@ from bulkreset.runner.waiting import until_set
 class Lane:
     """The loop of one quota. Start `run` as a task; `stop` ends it with nothing in hand."""
 
-    def __init__(self, parts: Parts, *, claim: Claim | None = None) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.quota = parts.quota
         self.provider = parts.provider
         self._parts = parts
         self._valve = parts.valve
-        self._claimer = Claimer(parts, claim=claim)
+        self._claimer = Claimer(parts)
         self._dispatcher = Dispatcher(parts, Sender(parts).send)
         self._stopping = asyncio.Event()
         self._valve.join(self)

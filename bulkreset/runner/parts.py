@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from bulkreset.limits.rates import Rate
-from bulkreset.model import Claim, Quota
+from bulkreset.model import Quota
 from bulkreset.providers.base import Provider
 from bulkreset.runner.buffer import Buffer
 from bulkreset.runner.completions import Completions
@@ -87,8 +87,4 @@ class Parts:
 
     def drop(self, batch_id: int | None, why: str) -> None:
         """Send nothing of a batch, or of any, that has not left, what is being claimed just now included."""
-        self.give_back(self.buffer.drop(batch_id), why)
-
-    def give_back(self, claims: list[Claim], why: str) -> None:
-        """Release claims that are not sent."""
-        self.completions.release(claims, why)
+        self.completions.release(self.buffer.drop(batch_id), why)

@@ -78,7 +78,7 @@ class Worker:
         self._chores = chores
         self._recorder = Recorder(store, name)
         self._steering = Steering(store, self._recorder, lambda: self.lanes)
-        self._keyring = Keyring(master, {kind_of(one).name for one in settings.accounts.values()})
+        self._keyring = Keyring(master, {one.provider for one in settings.accounts.values()})
         self._inspection = Inspection(
             store, {name: kind_of(one).labels for name, one in settings.accounts.items()}
         )

@@ -16,6 +16,7 @@ from bulkreset.runner.context import Context
 from bulkreset.runner.parts import Parts
 from bulkreset.runner.valve import Valve
 from bulkreset.secret import Secret
+from bulkreset.store import claims
 from bulkreset.store.claims import Claimed
 from bulkreset.store.due import OpenBatch
 from bulkreset.store.quotas import Offer
@@ -232,7 +233,8 @@ def claim_of(number, slot_in_s=0.0, **more):
 class Tables:
     """What a claimer claims from; `claims` is what it gets next, and `meanwhile` is called while it waits."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, monkeypatch):
+        monkeypatch.setattr(claims, "claim", self.claim)
         self.clock = clock
         self.claims = []
         self.offer = Offer(range(0))
@@ -248,9 +250,9 @@ class Tables:
             self.meanwhile()
         if self.fault is not None:
             raise self.fault
-        claims, self.claims = self.claims[:most], self.claims[most:]
+        claimed, self.claims = self.claims[:most], self.claims[most:]
         return Claimed(
-            claims,
+            claimed,
             self.offer,
             self.clock.moment(),
             self.clock.now,

@@ -18,9 +18,9 @@ class Bench:
     def __init__(self, monkeypatch):
         self.clock = Clock(monkeypatch)
         self.parts = parts_of(self.clock)
-        self.tables = Tables(self.clock)
+        self.tables = Tables(self.clock, monkeypatch)
         self.tables.claims = [claim_of(1), claim_of(2)]
-        self.lane = Lane(self.parts, claim=self.tables.claim)
+        self.lane = Lane(self.parts)
         self.outcomes = self.parts.context.recorder
 
     async def until(self, condition):
